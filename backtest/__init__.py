@@ -1,0 +1,1 @@
+"""The same decisions on history: history (as-of reads) -> replay (fold over decide) -> score -> report."""

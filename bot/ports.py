@@ -1,0 +1,127 @@
+"""What day.py needs of the outside world; adapters implement these, tests and the sandbox run the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Protocol
+
+from bot.core.forecast import Article, Forecast, Sentiment
+from bot.core.market import Bar
+from bot.core.orders import Fill, Order, OrderState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Company:
+    """A stock we look at. `board` is "twse" (listed) or "tpex" (over the counter)."""
+
+    symbol: str
+    name: str
+    board: str
+
+
+class Clock(Protocol):
+    """Whose time it is: this machine's or a sandbox's."""
+
+    def now(self) -> datetime:
+        """The moment, aware, Asia/Taipei."""
+
+
+class BarFeed(Protocol):
+    """Daily bars, one stock and month at a time."""
+
+    def month(self, company: Company, year: int, month: int) -> list[Bar]:
+        """The month's bars so far, oldest first; sessions without a trade are left out.
+
+        Raises:
+            DataMissing: no trustworthy answer, retries included.
+        """
+
+
+class HolidayFeed(Protocol):
+    """The exchange's own list of scheduled closings."""
+
+    def holidays(self, year: int) -> dict[date, str]:
+        """Closed weekdays of `year` with their names; days that trade are not in it.
+
+        Raises:
+            DataMissing: no trustworthy answer, retries included.
+        """
+
+
+class NewsFeed(Protocol):
+    """Headlines about a company."""
+
+    def about(self, company: Company, since: datetime, until: datetime) -> list[Article]:
+        """Headlines published in since..until, newest first, each with the moment it was fetched.
+
+        Raises:
+            DataMissing: no trustworthy answer, retries included.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One forecast asked for: bars oldest first, the last one is the session it is asked after."""
+
+    company: Company
+    bars: tuple[Bar, ...]
+    future_sessions: int
+
+    @property
+    def as_of(self) -> date:
+        """The session after whose close the question is asked."""
+        return self.bars[-1].session
+
+
+class Engine(Protocol):
+    """A model that answers. One batch a call; `None` in an answer's place is an abstention."""
+
+    @property
+    def model(self) -> str:
+        """The exact model: its name and a fingerprint of the weights."""
+
+    def forecast(self, questions: Sequence[Question]) -> list[Forecast | None]:
+        """An answer for each question, in order.
+
+        Raises:
+            EngineFailed: the engine is gone; abstain for all.
+        """
+
+    def sentiment(self, titles: Sequence[str]) -> list[Sentiment]:
+        """The mood of each headline, in order.
+
+        Raises:
+            EngineFailed: the engine is gone.
+        """
+
+    def close(self) -> None:
+        """Give the memory back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the broker said to an order: `accepted`, `rejected` or `unknown`, and its words, redacted."""
+
+    state: OrderState
+    reply: str
+
+
+class Broker(Protocol):
+    """Where orders go."""
+
+    lot_shares: int  # the smallest step of an order it takes
+
+    def submit(self, order: Order) -> Receipt:
+        """Send the order once. A lost or odd reply is `unknown`, never an exception that invites a retry."""
+
+    def holdings(self) -> Mapping[str, int]:
+        """Shares held by symbol.
+
+        Raises:
+            DataMissing: the reading failed; it is not an empty book.
+        """
+
+    def fills(self, orders: Sequence[Order], session: date, before: Mapping[str, int]) -> list[Fill] | None:
+        """What became of `orders` in `session`, for a broker that knows; None when holdings must tell."""

@@ -1,0 +1,1 @@
+"""Where the model is made: examples -> split -> finetune -> evaluate -> promote. LOG.md says what was tried."""
