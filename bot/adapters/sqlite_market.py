@@ -1,0 +1,245 @@
+"""Bars, closings, headlines, forecasts and sentiments in SQLite: rows in, our types out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from bot.core.forecast import Article, Forecast, ForecastBar, Sentiment
+from bot.core.market import Bar, from_x100, to_x100
+
+
+class MarketStore:
+    """Reads and writes what came in from outside. One connection, one thread."""
+
+    def __init__(self, db: Any) -> None:
+        """`db` comes from `open_database`."""
+        self.db = db
+
+    # --- bars ---------------------------------------------------------------------------------------------
+
+    def add_bars(self, bars: Iterable[Bar], fetched_at: datetime) -> int:
+        """Store the bars that are not there yet; returns how many were new. A stored bar is never rewritten."""
+        before = self.db["bars"].count
+        self.db["bars"].insert_all((_bar_row(bar, fetched_at) for bar in bars), ignore=True)
+        return int(self.db["bars"].count - before)
+
+    def bars(self, symbol: str, *, until: date, last: int | None = None) -> list[Bar]:
+        """Bars of `symbol` up to and with `until`, oldest first; only the newest `last` when given."""
+        rows = self.db.query(
+            "select * from bars where symbol = ? and session <= ? order by session desc limit ?",
+            [symbol, until.isoformat(), -1 if last is None else last],
+        )
+        return [_bar(row) for row in rows][::-1]
+
+    def all_bars(self, *, since: date, until: date) -> dict[str, list[Bar]]:
+        """Every stock's bars in since..until, oldest first."""
+        rows = self.db.query(
+            "select * from bars where session between ? and ? order by symbol, session",
+            [since.isoformat(), until.isoformat()],
+        )
+        by_symbol: dict[str, list[Bar]] = {}
+        for row in rows:
+            by_symbol.setdefault(row["symbol"], []).append(_bar(row))
+        return by_symbol
+
+    def last_closes(self, symbols: Sequence[str], *, until: date) -> dict[str, int]:
+        """Each stock's newest close up to `until`, in hundredths of a TWD; a stock without bars is absent."""
+        marks = ",".join("?" * len(symbols))
+        rows = self.db.query(
+            f"select symbol, close_x100, max(session) from bars where session <= ? and symbol in ({marks}) "
+            "group by symbol",
+            [until.isoformat(), *symbols],
+        )
+        return {row["symbol"]: row["close_x100"] for row in rows}
+
+    def session_after(self, day: date) -> date | None:
+        """The first session after `day` in which any stock traded, as far as bars are stored."""
+        row = next(self.db.query("select min(session) as s from bars where session > ?", [day.isoformat()]))
+        return date.fromisoformat(row["s"]) if row["s"] else None
+
+    # --- closings -----------------------------------------------------------------------------------------
+
+    def holidays(self, year: int) -> dict[date, str] | None:
+        """The stored list of `year`, or None when it was never fetched."""
+        if not list(self.db.query("select 1 from holiday_years where year = ?", [year])):
+            return None
+        rows = self.db.query("select * from holidays where session like ?", [f"{year:04d}-%"])
+        return {date.fromisoformat(row["session"]): row["name"] for row in rows}
+
+    def add_holidays(self, year: int, names: Mapping[date, str], fetched_at: datetime) -> None:
+        """Store the exchange's list of `year`, replacing an older one."""
+        with self.db.atomic():
+            self.db.execute("delete from holidays where session like ?", [f"{year:04d}-%"])
+            self.db["holidays"].insert_all(
+                [{"session": day.isoformat(), "name": name} for day, name in names.items()]
+            )
+            self.db["holiday_years"].upsert({"year": year, "fetched_at": fetched_at.isoformat()}, pk="year")
+
+    # --- headlines ----------------------------------------------------------------------------------------
+
+    def add_articles(self, articles: Iterable[Article]) -> int:
+        """Store the headlines that are not there yet; returns how many were new. None is ever rewritten."""
+        before = self.db["articles"].count
+        self.db["articles"].insert_all([_article_row(article) for article in articles], ignore=True)
+        return int(self.db["articles"].count - before)
+
+    def articles(self, symbol: str, *, since: datetime, known_at: datetime) -> list[Article]:
+        """Headlines about `symbol` published from `since` on, both published and fetched by `known_at`."""
+        rows = self.db.query(
+            "select * from articles where symbol = ? and julianday(published_at) >= julianday(?) "
+            "and julianday(published_at) <= julianday(?) and julianday(fetched_at) <= julianday(?) "
+            "order by published_at desc, id",
+            [symbol, since.isoformat(), known_at.isoformat(), known_at.isoformat()],
+        )
+        return [_article(row) for row in rows]
+
+    # --- what the model said ------------------------------------------------------------------------------
+
+    def add_forecasts(self, forecasts: Iterable[Forecast], made_at: datetime) -> None:
+        """Store answers; the same question to the same model is answered once."""
+        self.db["forecasts"].insert_all([_forecast_row(one, made_at) for one in forecasts], ignore=True)
+
+    def forecasts(
+        self, *, as_of: date, model: str, past_sessions: int, future_sessions: int
+    ) -> dict[str, Forecast]:
+        """The answers of `model` as of one session, by symbol."""
+        rows = self.db.query(
+            "select * from forecasts where as_of = ? and model = ? and past_sessions = ? and future_sessions = ?",
+            [as_of.isoformat(), model, past_sessions, future_sessions],
+        )
+        return {row["symbol"]: _forecast(row) for row in rows}
+
+    def all_forecasts(self, *, since: date, until: date) -> list[Forecast]:
+        """All stored answers as of since..until, oldest first, of every model."""
+        rows = self.db.query(
+            "select * from forecasts where as_of between ? and ? order by as_of, symbol, model",
+            [since.isoformat(), until.isoformat()],
+        )
+        return [_forecast(row) for row in rows]
+
+    def newest_forecasts(self) -> list[Forecast]:
+        """The answers of the last session that has any, by symbol."""
+        rows = self.db.query(
+            "select * from forecasts where as_of = (select max(as_of) from forecasts) order by symbol"
+        )
+        return [_forecast(row) for row in rows]
+
+    def add_sentiments(self, model: str, moods: Mapping[str, Sentiment], made_at: datetime) -> None:
+        """Store the mood of each headline as `model` sees it."""
+        self.db["sentiments"].insert_all(
+            [
+                {"title": title, "model": model, "positive": mood.positive, "neutral": mood.neutral,
+                 "negative": mood.negative, "made_at": made_at.isoformat()}
+                for title, mood in moods.items()
+            ],
+            ignore=True,
+        )  # fmt: skip
+
+    def sentiments(self, titles: Sequence[str], *, model: str) -> dict[str, Sentiment]:
+        """The known moods of `titles`; those never asked are absent."""
+        rows = self.db.query(
+            "select * from sentiments where model = ? and title in (select value from json_each(?))",
+            [model, json.dumps(list(titles))],
+        )
+        return {row["title"]: _sentiment(row) for row in rows}
+
+    def newest_sentiments(self, limit: int) -> list[tuple[Article, Sentiment]]:
+        """The newest scored headlines, newest first."""
+        rows = self.db.query(
+            "select a.*, s.positive, s.neutral, s.negative from articles a join sentiments s on s.title = a.title "
+            "group by a.id order by a.published_at desc, a.id limit ?",
+            [limit],
+        )
+        return [(_article(row), _sentiment(row)) for row in rows]
+
+
+def _bar_row(bar: Bar, fetched_at: datetime) -> dict[str, object]:
+    return {
+        "symbol": bar.symbol,
+        "session": bar.session.isoformat(),
+        "open_x100": to_x100(bar.open),
+        "high_x100": to_x100(bar.high),
+        "low_x100": to_x100(bar.low),
+        "close_x100": to_x100(bar.close),
+        "volume_shares": bar.volume_shares,
+        "turnover_twd": bar.turnover_twd,
+        "trades": bar.trades,
+        "fetched_at": fetched_at.isoformat(),
+    }
+
+
+def _bar(row: Mapping[str, Any]) -> Bar:
+    return Bar(
+        symbol=row["symbol"],
+        session=date.fromisoformat(row["session"]),
+        open=from_x100(row["open_x100"]),
+        high=from_x100(row["high_x100"]),
+        low=from_x100(row["low_x100"]),
+        close=from_x100(row["close_x100"]),
+        volume_shares=row["volume_shares"],
+        turnover_twd=row["turnover_twd"],
+        trades=row["trades"],
+    )
+
+
+def _article_row(article: Article) -> dict[str, object]:
+    return {
+        "symbol": article.symbol,
+        "title": article.title,
+        "url": article.url,
+        "source": article.source,
+        "language": article.language,
+        "published_at": article.published_at.isoformat(),
+        "fetched_at": article.fetched_at.isoformat(),
+    }
+
+
+def _article(row: Mapping[str, Any]) -> Article:
+    return Article(
+        symbol=row["symbol"],
+        title=row["title"],
+        url=row["url"],
+        source=row["source"],
+        language=row["language"],
+        published_at=datetime.fromisoformat(row["published_at"]),
+        fetched_at=datetime.fromisoformat(row["fetched_at"]),
+    )
+
+
+def _forecast_row(forecast: Forecast, made_at: datetime) -> dict[str, object]:
+    bars = [[str(bar.open), str(bar.high), str(bar.low), str(bar.close)] for bar in forecast.bars]
+    return {
+        "symbol": forecast.symbol,
+        "as_of": forecast.as_of.isoformat(),
+        "model": forecast.model,
+        "past_sessions": forecast.past_sessions,
+        "future_sessions": len(forecast.bars),
+        "prompt_sha256": forecast.prompt_sha256,
+        "trained_until": forecast.trained_until.isoformat(),
+        "bars": json.dumps(bars),
+        "made_at": made_at.isoformat(),
+    }
+
+
+def _forecast(row: Mapping[str, Any]) -> Forecast:
+    bars = tuple(
+        ForecastBar(open=Decimal(o), high=Decimal(h), low=Decimal(low), close=Decimal(c))
+        for o, h, low, c in json.loads(row["bars"])
+    )
+    return Forecast(
+        symbol=row["symbol"],
+        as_of=date.fromisoformat(row["as_of"]),
+        trained_until=date.fromisoformat(row["trained_until"]),
+        model=row["model"],
+        past_sessions=row["past_sessions"],
+        bars=bars,
+        prompt_sha256=row["prompt_sha256"],
+    )
+
+
+def _sentiment(row: Mapping[str, Any]) -> Sentiment:
+    return Sentiment(positive=row["positive"], neutral=row["neutral"], negative=row["negative"])

@@ -1,0 +1,127 @@
+"""Opening the one SQLite file: WAL, waiting instead of failing, and the schema brought up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bot.errors import Refused
+
+BUSY_TIMEOUT_S: Final = 30.0  # the status view and the daemon share the file; neither may see "locked"
+
+
+@contextmanager
+def _hidden(*names: str) -> Iterator[None]:
+    """Make `names` unimportable for a moment, unless they are imported already.
+
+    sqlite-utils imports pandas and numpy where they are installed, only to know their column types. That costs
+    half a second and 45 MB, which neither `twtrader status` nor the idle daemon has to spare.
+    """
+    absent = [name for name in names if name not in sys.modules]
+    try:
+        for name in absent:
+            sys.modules[name] = None  # type: ignore[assignment]
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+with _hidden("pandas", "numpy"):
+    import sqlite_utils
+
+Database = sqlite_utils.Database
+migrations = sqlite_utils.Migrations("twtrader")
+
+
+def open_database(path: Path, *, create: bool = True) -> Any:
+    """The database at `path` with the current schema.
+
+    Raises:
+        Refused: it does not exist and `create` is off, its folder is missing, or it is no SQLite file.
+    """
+    if not create and not path.exists():
+        raise Refused(f"{path.name}: no such database yet; `twtrader run` makes it")
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)
+        db = Database(connection)
+        db.enable_wal()
+        db.execute("pragma synchronous = full")  # an order must be on disk before it is on the wire
+        db.execute("pragma foreign_keys = on")
+        migrations.apply(db)
+    except sqlite3.Error as wrong:
+        raise Refused(f"{path}: {wrong}") from wrong
+    return db
+
+
+@migrations()
+def m001_market(db: Any) -> None:
+    """What came in: bars, closings, headlines, and what the model said of them."""
+    db["bars"].create(
+        {"symbol": str, "session": str, "open_x100": int, "high_x100": int, "low_x100": int, "close_x100": int,
+         "volume_shares": int, "turnover_twd": int, "trades": int, "fetched_at": str},
+        pk=("symbol", "session"), strict=True,
+        not_null={"open_x100", "high_x100", "low_x100", "close_x100", "volume_shares", "fetched_at"},
+    )  # fmt: skip
+    db["bars"].create_index(["session"])
+    db["holidays"].create({"session": str, "name": str}, pk="session", strict=True)
+    db["holiday_years"].create({"year": int, "fetched_at": str}, pk="year", strict=True)
+    db["articles"].create(
+        {"id": int, "symbol": str, "title": str, "url": str, "source": str, "language": str,
+         "published_at": str, "fetched_at": str},
+        pk="id", strict=True, not_null={"symbol", "title", "published_at", "fetched_at"},
+    )  # fmt: skip
+    db["articles"].create_index(["symbol", "url", "title"], unique=True)
+    db["articles"].create_index(["symbol", "published_at"])
+    db["forecasts"].create(
+        {"symbol": str, "as_of": str, "model": str, "past_sessions": int, "future_sessions": int,
+         "prompt_sha256": str, "trained_until": str, "bars": str, "made_at": str},
+        pk=("symbol", "as_of", "model", "past_sessions", "future_sessions"), strict=True,
+    )  # fmt: skip
+    db["forecasts"].create_index(["as_of"])
+    db["sentiments"].create(
+        {"title": str, "model": str, "positive": float, "neutral": float, "negative": float, "made_at": str},
+        pk=("title", "model"), strict=True,
+    )  # fmt: skip
+
+
+@migrations()
+def m002_journal(db: Any) -> None:
+    """What we did: the account, stages, decisions, orders and all their states, fills, equity, surprises."""
+    db["account"].create(
+        {"id": int, "broker": str, "start_cash_twd": int, "opened_at": str}, pk="id", strict=True
+    )
+    db["stages"].create(
+        {"session": str, "stage": str, "started_at": str, "duration_s": float, "outcome": str, "detail": str},
+        pk=("session", "stage"), strict=True,
+    )  # fmt: skip
+    db["decisions"].create(
+        {"session": str, "decided_at": str, "sha256": str, "inputs": str}, pk="session", strict=True
+    )
+    db["orders"].create(
+        {"key": str, "symbol": str, "decided": str, "side": str, "shares": int, "limit_x100": int, "reason": str,
+         "state": str},
+        pk="key", strict=True, foreign_keys=[("decided", "decisions", "session")],
+    )  # fmt: skip
+    db["orders"].create_index(["state"])
+    db["order_events"].create(
+        {"id": int, "key": str, "at": str, "state": str, "note": str},
+        pk="id", strict=True, foreign_keys=[("key", "orders", "key")],
+    )  # fmt: skip
+    db["fills"].create(
+        {"key": str, "symbol": str, "session": str, "shares": int, "price_x100": int, "commission_twd": int,
+         "tax_twd": int},
+        pk="key", strict=True, foreign_keys=[("key", "orders", "key")],
+    )  # fmt: skip
+    db["equity"].create({"session": str, "cash_twd": int, "value_twd": int}, pk="session", strict=True)
+    db["surprises"].create({"id": int, "at": str, "session": str, "text": str}, pk="id", strict=True)
+    db["surprises"].create_index(["session", "text"], unique=True)
+    db["paper_orders"].create(
+        {"key": str, "symbol": str, "decided": str, "side": str, "shares": int, "limit_x100": int, "state": str,
+         "session": str, "price_x100": int},
+        pk="key", strict=True,
+    )  # fmt: skip
