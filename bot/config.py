@@ -285,7 +285,7 @@ def _unknown_key(told: Mapping[str, Any], kind: type, prefix: str) -> str | None
 
 
 def _plain(message: str) -> str:
-    """msgspec's message with the key in the user's spelling: `model.batch`, not `$.model.batch`."""
+    """The message of msgspec with the key in the user's spelling: `model.batch`, not `$.model.batch`."""
     what, _, where = message.partition(" - at `$.")
     if not where:
         return what.replace("Object missing required field", "missing key")

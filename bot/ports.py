@@ -9,7 +9,7 @@ from typing import Protocol
 
 from bot.core.forecast import Article, Forecast, Sentiment
 from bot.core.market import Bar
-from bot.core.orders import Fill, Order, OrderState
+from bot.core.orders import Order, OrderState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +109,15 @@ class Receipt:
 
 
 class Broker(Protocol):
-    """Where orders go."""
+    """Where orders go. No broker here can cancel, and none tells its cash: the journal keeps it."""
 
     lot_shares: int  # the smallest step of an order it takes
 
     def submit(self, order: Order) -> Receipt:
         """Send the order once. A lost or odd reply is `unknown`, never an exception that invites a retry."""
+
+    def end_session(self, session: date, bars: Mapping[str, Bar]) -> None:
+        """`session` is over: an embedded broker fills its resting orders now, a remote one has done so itself."""
 
     def holdings(self) -> Mapping[str, int]:
         """Shares held by symbol.
@@ -123,5 +126,5 @@ class Broker(Protocol):
             DataMissing: the reading failed; it is not an empty book.
         """
 
-    def fills(self, orders: Sequence[Order], session: date, before: Mapping[str, int]) -> list[Fill] | None:
-        """What became of `orders` in `session`, for a broker that knows; None when holdings must tell."""
+    def prices_x100(self, orders: Sequence[Order]) -> Mapping[str, int] | None:
+        """Fill prices by order key, where the broker tells them; None where it does not."""

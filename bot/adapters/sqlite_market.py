@@ -56,6 +56,14 @@ class MarketStore:
         )
         return {row["symbol"]: row["close_x100"] for row in rows}
 
+    def bars_of(self, session: date) -> dict[str, Bar]:
+        """Every stock's bar of one session, by symbol."""
+        return {row["symbol"]: _bar(row) for row in self.db["bars"].rows_where("session = ?", [session.isoformat()])}
+
+    def count_bars(self, session: date) -> int:
+        """How many stocks have a bar of `session`."""
+        return int(self.db["bars"].count_where("session = ?", [session.isoformat()]))
+
     def session_after(self, day: date) -> date | None:
         """The first session after `day` in which any stock traded, as far as bars are stored."""
         row = next(self.db.query("select min(session) as s from bars where session > ?", [day.isoformat()]))
@@ -112,6 +120,15 @@ class MarketStore:
             [as_of.isoformat(), model, past_sessions, future_sessions],
         )
         return {row["symbol"]: _forecast(row) for row in rows}
+
+    def model_of(self, as_of: date, past_sessions: int, future_sessions: int) -> str | None:
+        """The model whose answers of this shape were stored last for `as_of`; None when there are none."""
+        rows = self.db.query(
+            "select model from forecasts where as_of = ? and past_sessions = ? and future_sessions = ? "
+            "order by made_at desc, model limit 1",
+            [as_of.isoformat(), past_sessions, future_sessions],
+        )
+        return next((str(row["model"]) for row in rows), None)
 
     def all_forecasts(self, *, since: date, until: date) -> list[Forecast]:
         """All stored answers as of since..until, oldest first, of every model."""

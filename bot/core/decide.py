@@ -109,7 +109,7 @@ class Decision:
     sha256: str
 
 
-def plan_orders(
+def plan_orders(  # noqa: C901, PLR0912, PLR0915, PLR0917  (one function, so that numba compiles it whole)
     close_x100: Sequence[int],
     tradable: Sequence[int],
     target_x100: Sequence[int],

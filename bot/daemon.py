@@ -1,0 +1,159 @@
+"""The timetable: APScheduler wakes us, `run_due` does whatever the newest session still lacks. No stage logic here.
+
+Starting is recovering: the first thing after a start, clean or not, is the same `run_due`.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+
+from bot.adapters.clocks import SandboxClock
+from bot.adapters.sqlite_journal import StageRun
+from bot.config import STAGES, TAIPEI, Config
+from bot.core.sessions import latest_session
+from bot.day import Ports, holidays_of, mark_interrupted, run_stage
+from bot.errors import BotError, DataMissing
+
+log = logging.getLogger("twtrader")
+RETRY_AFTER: Final = timedelta(minutes=10)
+OpenPorts = Callable[[], AbstractContextManager[Ports]]
+
+
+def run_due(ports: Ports, config: Config, session: date | None = None) -> bool:
+    """Run what the newest session (or `session`) still lacks and is due; False while something waits.
+
+    Raises:
+        ValueError, LookAheadError ...: bugs; nothing may trade on them.
+    """
+    now = ports.clock.now()
+    mark_interrupted(ports, now)
+    if session is None:
+        try:
+            session = latest_session(now, config.timetable.at("prices"), holidays_of(ports))
+        except DataMissing as missing:
+            _report_calendar(ports, now, str(missing))
+            return False
+    for stage in STAGES:
+        if now < datetime.combine(session, config.timetable.at(stage)):
+            return True
+        run = ports.journal.stage(session, stage)
+        if run is None or not run.final:
+            run = run_stage(stage, session, ports, config)
+        if not run.final:
+            return False
+        if run.outcome == "closed":
+            return True
+    return True
+
+
+def _report_calendar(ports: Ports, now: datetime, why: str) -> None:
+    """Without the list of closings nothing else can be known: say so where the user looks."""
+    ports.journal.record_stage(
+        StageRun(
+            session=now.date(), stage="calendar", started_at=now, duration_s=0.0, outcome="waiting", detail=why
+        )
+    )
+    log.warning("calendar outcome=waiting detail=%s", why)
+
+
+def wake_triggers(config: Config) -> dict[str, CronTrigger]:
+    """When to wake: each stage's time of day, every day; whether the day trades is known only then."""
+    return {
+        stage: CronTrigger(
+            hour=config.timetable.at(stage).hour, minute=config.timetable.at(stage).minute, timezone=TAIPEI
+        )
+        for stage in STAGES
+    }
+
+
+def next_wakes(config: Config, now: datetime) -> list[tuple[datetime, str]]:
+    """The coming wake-up of each stage, soonest first."""
+    wakes = [(trigger.get_next_fire_time(None, now), stage) for stage, trigger in wake_triggers(config).items()]
+    return sorted(wakes)
+
+
+class Daemon:
+    """Runs `run_due` at each wake-up until it is told to stop, or until a bug halts it."""
+
+    def __init__(self, config: Config, open_ports: OpenPorts) -> None:
+        """`open_ports` gives a fresh database connection to the thread that calls it."""
+        self.config = config
+        self.open_ports = open_ports
+        self.stopped = threading.Event()
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT, on this machine's clock.
+
+        Raises:
+            Exception: the bug that halted the daemon.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        scheduler = BackgroundScheduler(
+            timezone=TAIPEI,
+            job_defaults={
+                "coalesce": True,
+                "max_instances": 1,
+                "misfire_grace_time": self.config.timetable.misfire_grace_s,
+            },
+        )
+        for stage, trigger in wake_triggers(self.config).items():
+            scheduler.add_job(self._wake, trigger, args=[scheduler], id=stage)
+        scheduler.add_job(self._wake, "date", args=[scheduler], id="start")
+        scheduler.start()
+        log.info("daemon started; next wake-up %s", next_wakes(self.config, datetime.now(TAIPEI))[0][0])
+        self.stopped.wait()
+        scheduler.shutdown(wait=True)
+        log.info("daemon stopped")
+        if self.failure:
+            raise self.failure
+
+    def rehearse(self, clock: SandboxClock, until: datetime) -> None:
+        """Run on a sandbox's clock, which jumps to the next wake-up as soon as the work is done.
+
+        Raises:
+            Exception: the bug that halted the daemon.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        with self.open_ports() as ports:
+            while not self.stopped.is_set():
+                settled = run_due(ports, self.config)
+                now = clock.now()
+                wake = next_wakes(self.config, now)[0][0]
+                if not settled:
+                    wake = min(wake, now + RETRY_AFTER)
+                if wake > until:
+                    return
+                clock.move_to(wake)
+
+    def _wake(self, scheduler: BackgroundScheduler) -> None:
+        """One wake-up. The one place where anything may be caught: a bug halts, the rest is tried again."""
+        try:
+            with self.open_ports() as ports:
+                settled = run_due(ports, self.config)
+        except BotError as error:
+            log.error("wake-up failed: %s", error)  # noqa: TRY400  (a user's problem: one line, no traceback)
+            settled = False
+        except Exception as bug:  # the job boundary: nothing may trade on a bug
+            log.exception("halted by a bug")
+            self.failure = bug
+            self.stopped.set()
+            return
+        if not settled:
+            again = datetime.now(TAIPEI) + RETRY_AFTER
+            scheduler.add_job(self._wake, "date", run_date=again, args=[scheduler], id="retry", replace_existing=True)
+
+    def _stop(self, *_: Any) -> None:
+        """Let the running wake-up finish, then end."""
+        self.stopped.set()

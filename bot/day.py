@@ -1,0 +1,394 @@
+"""One trading day: gather -> decide -> act, as six stages that may each be run twice and do their work once.
+
+prices -> settle -> news -> forecast -> decide -> send
+"""
+
+from __future__ import annotations
+
+import logging
+import time as monotonic
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
+from bot.adapters.sqlite_market import MarketStore
+from bot.config import TAIPEI, Config
+from bot.core.decide import BPS, MarketDay, decide
+from bot.core.forecast import Article, Sentiment, mean_score
+from bot.core.market import Bar
+from bot.core.orders import OrderState
+from bot.core.sessions import TRADING_STARTS, HolidaysOf, next_session
+from bot.core.settle import Resting, settle
+from bot.errors import DataMissing, EngineFailed, Refused, Transient
+from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed, Question
+
+log = logging.getLogger("twtrader")
+
+# A stage that waits for the outside world gives up when the stage named here is due.
+WAITS_UNTIL: Final = {"prices": "forecast", "settle": "decide"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Everything a day touches. `news` is None without a key; `engine` starts the model and gives it back."""
+
+    clock: Clock
+    bars: BarFeed
+    holidays: HolidayFeed
+    news: NewsFeed | None
+    engine: Callable[[], Engine]
+    broker: Broker
+    market: MarketStore
+    journal: Journal
+    companies: tuple[Company, ...]
+    choose: Callable[[Mapping[str, list[Bar]], int], list[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a stage went: done, closed, skipped, waiting or failed, and one line for the status view.
+
+    `in_the_end` is what a waiting stage becomes when it has waited long enough.
+    """
+
+    outcome: str
+    detail: str
+    in_the_end: str = "failed"
+
+
+def run_stage(stage: str, session: date, ports: Ports, config: Config) -> StageRun:
+    """Run one stage of `session` and record how it went. A stage that waited too long has failed.
+
+    Raises:
+        LookAheadError, ValueError, KeyError ...: bugs; the daemon halts on them.
+    """
+    started_at, begun = ports.clock.now(), monotonic.perf_counter()
+    try:
+        result = STAGE_WORK[stage](session, ports, config)
+    except (DataMissing, Transient) as missing:
+        result = Outcome(outcome="waiting" if stage in WAITS_UNTIL else "failed", detail=str(missing))
+    if result.outcome == "waiting" and started_at >= _gives_up_at(stage, session, config):
+        result = Outcome(outcome=result.in_the_end, detail=result.detail)
+    run = StageRun(
+        session=session,
+        stage=stage,
+        started_at=started_at,
+        duration_s=round(monotonic.perf_counter() - begun, 3),
+        outcome=result.outcome,
+        detail=result.detail,
+    )
+    ports.journal.record_stage(run)
+    if run.outcome in {"failed", "closed"}:
+        ports.journal.record_surprises(session, [f"{stage} {run.outcome}: {run.detail}"], started_at)
+    log.info("stage session=%s stage=%s outcome=%s s=%.3f detail=%s", session, stage, run.outcome, run.duration_s,
+             run.detail)  # fmt: skip
+    return run
+
+
+def _gives_up_at(stage: str, session: date, config: Config) -> datetime:
+    """The moment from which `stage` waits no longer."""
+    return datetime.combine(session, config.timetable.at(WAITS_UNTIL.get(stage, stage)))
+
+
+# --- prices -----------------------------------------------------------------------------------------------
+
+
+def gather_bars(session: date, ports: Ports, config: Config) -> Outcome:
+    """Fetch what is missing up to `session`. No bar of any stock may mean "not published yet" or "closed"."""
+    problems: list[str] = []
+    for company in ports.companies:
+        try:
+            _fetch_missing(company, session, ports, config)
+        except DataMissing as missing:
+            problems.append(str(missing))
+    present = ports.market.count_bars(session)
+    if problems:
+        detail = f"{present} of {len(ports.companies)} stocks; {problems[0]}"
+        return Outcome(outcome="waiting", detail=detail + (f" (+{len(problems) - 1} more)" if problems[1:] else ""))
+    if not present:
+        return Outcome(outcome="waiting", detail="no stock has a bar: closed without notice?", in_the_end="closed")
+    return Outcome(outcome="done", detail=f"{present} of {len(ports.companies)} stocks traded")
+
+
+def _fetch_missing(company: Company, session: date, ports: Ports, config: Config) -> None:
+    """Ask for each month that may hold a bar we lack, newest first, until enough history is there.
+
+    Raises:
+        DataMissing: the feed gave no trustworthy answer.
+    """
+    stored = ports.market.bars(company.symbol, until=session, last=1)
+    if stored and stored[0].session == session:
+        return
+    enough_since = stored[0].session if stored else None
+    month, have = session.replace(day=1), 0
+    while True:
+        bars = ports.bars.month(company, month.year, month.month)
+        ports.market.add_bars((bar for bar in bars if bar.session <= session), ports.clock.now())
+        have += len(bars)
+        reached = enough_since is not None and month <= enough_since.replace(day=1)
+        if reached or (enough_since is None and (have >= config.history.sessions or not bars)):
+            return
+        month = (month - timedelta(days=1)).replace(day=1)
+
+
+# --- settle -----------------------------------------------------------------------------------------------
+
+
+def settle_orders(session: date, ports: Ports, config: Config) -> Outcome:
+    """Compare the broker's book with the journal, turn the difference into fills, and write the equity line.
+
+    Raises:
+        DataMissing: the book could not be read, or orders are open and the session's bars are not there: nothing is
+            concluded from that.
+    """
+    at = ports.clock.now()
+    resting = _resting(session, ports)
+    if not ports.market.count_bars(session) and ports.journal.orders(OrderState.ACCEPTED, OrderState.UNKNOWN):
+        raise DataMissing(f"{session}: no bars, so nothing can be said of the open orders")
+    for traded in sorted({one.session for one in resting}):
+        ports.broker.end_session(traded, ports.market.bars_of(traded))
+    held = ports.journal.portfolio()
+    book = ports.broker.holdings()
+    result = settle(resting, held, book, ports.broker.prices_x100([one.order for one in resting]), config.costs)
+    ports.journal.settle(result.moves, result.fills, at)
+    ports.journal.record_surprises(session, result.surprises, at)
+    _record_equity(session, ports)
+    filled, expired = len(result.fills), sum(state is OrderState.EXPIRED for _, state, _ in result.moves)
+    detail = f"{filled} filled, {expired} expired"
+    return Outcome(outcome="done", detail=detail + "".join(f"; {text}" for text in result.surprises))
+
+
+def _resting(session: date, ports: Ports) -> list[Resting]:
+    """Orders that left and could have traded by now, with the session they could trade in."""
+    resting = []
+    for one in ports.journal.orders(OrderState.ACCEPTED, OrderState.UNKNOWN):
+        traded = ports.market.session_after(one.order.decided)
+        if traded is not None and traded <= session:
+            resting.append(Resting(order=one.order, state=one.state, session=traded))
+    return resting
+
+
+def _record_equity(session: date, ports: Ports) -> None:
+    """Value the book at the last known closes."""
+    held = ports.journal.portfolio()
+    closes = ports.market.last_closes(sorted(held.positions), until=session)
+    point = EquityPoint(session=session, cash_twd=held.cash_twd, value_twd=held.value_twd(closes))
+    ports.journal.record_equity(point)
+
+
+# --- news and model ---------------------------------------------------------------------------------------
+
+
+def gather_news(session: date, ports: Ports, config: Config) -> Outcome:
+    """Fetch headlines of the last days. They are context: without them the day goes on, sentiment unknown."""
+    del session
+    if ports.news is None:
+        return Outcome(outcome="skipped", detail="NEWSAPI_KEY is not set: sentiment is unknown")
+    now = ports.clock.now()
+    since, new, problems = now - timedelta(days=config.feeds.newsapi.lookback_days), 0, []
+    for company in ports.companies:
+        try:
+            new += ports.market.add_articles(ports.news.about(company, since, now))
+        except DataMissing as missing:
+            problems.append(str(missing))
+            break  # one feed serves all companies: what fails for one fails for the next
+    if problems:
+        return Outcome(outcome="failed", detail=f"{new} new headlines; {problems[0]}")
+    return Outcome(outcome="done", detail=f"{new} new headlines")
+
+
+def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
+    """Forecasts and sentiments, each computed once. A dead engine means abstention, reported."""
+    questions = _questions(session, ports, config)
+    if not questions:
+        return Outcome(outcome="failed", detail="no stock has enough bars for a question: no forecast tonight")
+    try:
+        with _running(ports.engine) as engine:
+            made, asked = _forecast(session, questions, engine, ports, config)
+            scored = _score_news(engine, ports, config)
+    except (EngineFailed, Refused) as failed:
+        return Outcome(outcome="failed", detail=f"abstained: {failed}")
+    return Outcome(outcome="done", detail=f"{made} of {asked} stocks forecast, {scored}")
+
+
+def _questions(session: date, ports: Ports, config: Config) -> list[Question]:
+    """One question for each stock that traded in `session` and has a full past."""
+    wanted = config.model.past_sessions + 1  # each bar is told relative to the close before it
+    reach = max(wanted, config.history.sessions)
+    bars = {one.symbol: ports.market.bars(one.symbol, until=session, last=reach) for one in ports.companies}
+    bars = {symbol: past for symbol, past in bars.items() if len(past) >= wanted and past[-1].session == session}
+    chosen = set(bars)
+    if config.universe.choose:
+        chosen = {*ports.choose(bars, config.universe.choose), *ports.journal.portfolio().positions}
+    return [
+        Question(
+            company=company,
+            bars=tuple(bars[company.symbol][-wanted:]),
+            future_sessions=config.model.future_sessions,
+        )
+        for company in ports.companies
+        if company.symbol in bars and company.symbol in chosen
+    ]
+
+
+def _forecast(
+    session: date, questions: list[Question], engine: Engine, ports: Ports, config: Config
+) -> tuple[int, int]:
+    """Ask what is not stored yet; returns (forecasts there now, questions)."""
+    stored = ports.market.forecasts(
+        as_of=session,
+        model=engine.model,
+        past_sessions=config.model.past_sessions,
+        future_sessions=config.model.future_sessions,
+    )
+    open_questions = [one for one in questions if one.company.symbol not in stored]
+    answers = [answer for answer in engine.forecast(open_questions) if answer] if open_questions else []
+    ports.market.add_forecasts(answers, ports.clock.now())
+    return len(questions) - len(open_questions) + len(answers), len(questions)
+
+
+def _score_news(engine: Engine, ports: Ports, config: Config) -> str:
+    """Ask for the mood of headlines that have none yet; says how many, or why none."""
+    titles = {article.title for company in ports.companies for article in _recent(company, ports, config)}
+    new = sorted(titles - set(ports.market.sentiments(sorted(titles), model=engine.model)))
+    if not new:
+        return "no new headlines"
+    try:
+        moods = engine.sentiment(new)
+    except EngineFailed as failed:
+        return f"sentiment unknown: {failed}"
+    ports.market.add_sentiments(engine.model, dict(zip(new, moods, strict=True)), ports.clock.now())
+    return f"{len(new)} headlines scored"
+
+
+def _recent(company: Company, ports: Ports, config: Config) -> list[Article]:
+    """The headlines that count now."""
+    now = ports.clock.now()
+    since = now - timedelta(days=config.feeds.newsapi.lookback_days)
+    return ports.market.articles(company.symbol, since=since, known_at=now)
+
+
+@contextmanager
+def _running(start: Callable[[], Engine]) -> Iterator[Engine]:
+    """The engine, given back whatever happens."""
+    engine = start()
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+# --- decide and send --------------------------------------------------------------------------------------
+
+
+def decide_orders(session: date, ports: Ports, config: Config) -> Outcome:
+    """Take the session's decision and journal it, orders included, before anything leaves."""
+    if ports.journal.decision_sha256(session) is None:
+        day = _market_day(session, ports, config)
+        decision = decide(day, ports.journal.portfolio(), config.rules, config.costs)
+        ports.journal.record_decision(decision, ports.clock.now())
+    planned = [one for one in ports.journal.orders() if one.order.decided == session]
+    buys = sum(one.order.signed_shares > 0 for one in planned)
+    return Outcome(outcome="done", detail=f"{buys} to buy, {len(planned) - buys} to sell")
+
+
+def _market_day(session: date, ports: Ports, config: Config) -> MarketDay:
+    """All that is known after the close of `session`."""
+    symbols = sorted({*(one.symbol for one in ports.companies), *ports.journal.portfolio().positions})
+    model = ports.market.model_of(session, config.model.past_sessions, config.model.future_sessions)
+    forecasts = {}
+    if model is not None:
+        forecasts = ports.market.forecasts(
+            as_of=session,
+            model=model,
+            past_sessions=config.model.past_sessions,
+            future_sessions=config.model.future_sessions,
+        )
+    return MarketDay(
+        session=session,
+        bars={symbol: bar for symbol, bar in ports.market.bars_of(session).items() if symbol in symbols},
+        closes_x100=ports.market.last_closes(symbols, until=session),
+        forecasts=forecasts,
+        sentiment_bps=_sentiment_bps(model, ports, config),
+        blocked=frozenset(one.order.symbol for one in ports.journal.open_orders()),
+    )
+
+
+def _sentiment_bps(model: str | None, ports: Ports, config: Config) -> dict[str, int]:
+    """The mean news score of each company that has scored headlines, in basis points of -1..1."""
+    if model is None:
+        return {}
+    scores: dict[str, int] = {}
+    for company in ports.companies:
+        titles = [article.title for article in _recent(company, ports, config)]
+        moods: list[Sentiment] = list(ports.market.sentiments(titles, model=model).values())
+        score = mean_score(moods)
+        if score is not None:
+            scores[company.symbol] = round(score * BPS)
+    return scores
+
+
+def send_orders(session: date, ports: Ports, config: Config) -> Outcome:
+    """Send the session's planned orders, sells first, each at most once; too late is not at all."""
+    del config
+    at = ports.clock.now()
+    mark_interrupted(ports, at)
+    planned = [one for one in ports.journal.orders(OrderState.PLANNED) if one.order.decided <= session]
+    if at >= order_deadline(session, holidays_of(ports)):
+        for one in planned:
+            ports.journal.move(one.order.key, OrderState.CANCELLED, "too late: the next session has begun", at)
+        return Outcome(outcome="skipped", detail=f"too late for {len(planned)} orders: the next session has begun")
+    states = [_send(one.order.key, ports) for one in planned if one.order.decided == session]
+    told = ", ".join(f"{states.count(state)} {state}" for state in OrderState if state in states)
+    return Outcome(outcome="done", detail=told or "nothing to send")
+
+
+def _send(key: str, ports: Ports) -> OrderState:
+    """Journal first, then the broker."""
+    [order] = [one.order for one in ports.journal.orders(OrderState.PLANNED) if one.order.key == key]
+    ports.journal.move(key, OrderState.SENDING, "", ports.clock.now())
+    receipt = ports.broker.submit(order)
+    ports.journal.move(key, receipt.state, receipt.reply, ports.clock.now())
+    return receipt.state
+
+
+def mark_interrupted(ports: Ports, at: datetime) -> None:
+    """An order found `sending` was on the wire when we died: its fate is unknown, and it is never sent again."""
+    for one in ports.journal.orders(OrderState.SENDING):
+        ports.journal.move(one.order.key, OrderState.UNKNOWN, "interrupted while sending", at)
+
+
+def order_deadline(session: date, closings: HolidaysOf) -> datetime:
+    """The opening of the session after `session`: an order sent later would have seen part of it."""
+    return datetime.combine(next_session(session, closings), TRADING_STARTS, tzinfo=TAIPEI)
+
+
+def holidays_of(ports: Ports) -> HolidaysOf:
+    """The exchange's list of closings, fetched once a year.
+
+    Raises (from the call it returns):
+        DataMissing: the list is neither stored nor to be had.
+    """
+
+    def of(year: int) -> Mapping[date, str]:
+        stored = ports.market.holidays(year)
+        if stored is None:
+            stored = ports.holidays.holidays(year)
+            ports.market.add_holidays(year, stored, ports.clock.now())
+        return stored
+
+    return of
+
+
+
+STAGE_WORK: Final[Mapping[str, Callable[[date, Ports, Config], Outcome]]] = {
+    "prices": gather_bars,
+    "settle": settle_orders,
+    "news": gather_news,
+    "forecast": ask_model,
+    "decide": decide_orders,
+    "send": send_orders,
+}
