@@ -14,7 +14,6 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
 
 from bot.adapters.clocks import SandboxClock
 from bot.adapters.sqlite_journal import StageRun
@@ -22,6 +21,7 @@ from bot.config import STAGES, TAIPEI, Config
 from bot.core.sessions import latest_session
 from bot.day import Ports, holidays_of, mark_interrupted, run_stage
 from bot.errors import BotError, DataMissing
+from bot.timetable import next_wakes, wake_triggers
 
 log = logging.getLogger("twtrader")
 RETRY_AFTER: Final = timedelta(minutes=10)
@@ -65,22 +65,6 @@ def _report_calendar(ports: Ports, now: datetime, why: str) -> None:
     log.warning("calendar outcome=waiting detail=%s", why)
 
 
-def wake_triggers(config: Config) -> dict[str, CronTrigger]:
-    """When to wake: each stage's time of day, every day; whether the day trades is known only then."""
-    return {
-        stage: CronTrigger(
-            hour=config.timetable.at(stage).hour, minute=config.timetable.at(stage).minute, timezone=TAIPEI
-        )
-        for stage in STAGES
-    }
-
-
-def next_wakes(config: Config, now: datetime) -> list[tuple[datetime, str]]:
-    """The coming wake-up of each stage, soonest first."""
-    wakes = [(trigger.get_next_fire_time(None, now), stage) for stage, trigger in wake_triggers(config).items()]
-    return sorted(wakes)
-
-
 class Daemon:
     """Runs `run_due` at each wake-up until it is told to stop, or until a bug halts it."""
 
@@ -107,11 +91,11 @@ class Daemon:
                 "misfire_grace_time": self.config.timetable.misfire_grace_s,
             },
         )
-        for stage, trigger in wake_triggers(self.config).items():
+        for stage, trigger in wake_triggers(self.config.timetable).items():
             scheduler.add_job(self._wake, trigger, args=[scheduler], id=stage)
         scheduler.add_job(self._wake, "date", args=[scheduler], id="start")
         scheduler.start()
-        log.info("daemon started; next wake-up %s", next_wakes(self.config, datetime.now(TAIPEI))[0][0])
+        log.info("daemon started; next wake-up %s", next_wakes(self.config.timetable, datetime.now(TAIPEI))[0][0])
         self.stopped.wait()
         scheduler.shutdown(wait=True)
         log.info("daemon stopped")
@@ -130,7 +114,7 @@ class Daemon:
             while not self.stopped.is_set():
                 settled = run_due(ports, self.config)
                 now = clock.now()
-                wake = next_wakes(self.config, now)[0][0]
+                wake = next_wakes(self.config.timetable, now)[0][0]
                 if not settled:
                     wake = min(wake, now + RETRY_AFTER)
                 if wake > until:

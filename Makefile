@@ -1,0 +1,39 @@
+# All that we run. `make demo` and `make test` work on a fresh clone: no account, key, GPU or market hours.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+MODEL := models/smollm2-135m/manifest.json
+
+.PHONY: demo test lint types check bench model clean
+.DEFAULT_GOAL := check
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(MODEL): | $(INSTALLED)
+	$(BIN)/twtrader model pull smollm2-135m
+
+model: $(MODEL)            ## the small model, fetched once
+
+demo: $(INSTALLED) $(MODEL)  ## two trading sessions on the sandbox, with a real LLM
+	$(BIN)/twtrader demo
+
+test: lint types $(MODEL)  ## everything that CI runs
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+check: test
+
+bench: $(INSTALLED) $(MODEL)  ## our figures, each beside a peer in the same run
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf demo reports .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,212 @@
+"""The command `twtrader`. Heavy things are imported only inside the command that needs them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from backtest.cli import backtest_app
+from bot.errors import BotError, ConfigError, Refused
+from bot.llm_cli import model_app
+
+app = typer.Typer(
+    name="twtrader",
+    help="Trade Taiwan stocks on an LLM's forecasts, by itself; rehearse, watch and backtest it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(model_app, name="model")
+app.add_typer(backtest_app, name="backtest")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+
+
+def main() -> None:
+    """Run the command; a user's problem is one clear line on stderr and exit code 1."""
+    try:
+        app()
+    except BotError as error:
+        typer.echo(f"twtrader: {error}", err=True)
+        sys.exit(1)
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration.")] = Path("config.toml"),
+) -> None:
+    """Every command reads the same configuration."""
+    context.obj = config
+
+
+def day_of(text: str | None) -> date | None:
+    """`text` as a date; None stays None.
+
+    Raises:
+        Refused: it is no ISO date.
+    """
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as wrong:
+        raise Refused(f"{text!r} is no date; write 2025-03-31") from wrong
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="One cycle for the newest session, then end.")] = False,
+    session: Annotated[str | None, typer.Option("--date", help="The cycle of this session (implies --once).")] = None,
+    until: Annotated[str | None, typer.Option(help="On a sandbox's clock: run until the end of this day.")] = None,
+    choose: Annotated[int | None, typer.Option(help="Trade only the N stocks BestFourPoint likes best.")] = None,
+) -> None:
+    """The daemon: fetch, forecast, decide, send and settle, every session."""
+    import dataclasses
+
+    from bot.adapters.process_lock import only_one
+    from bot.config import load_config
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    for noisy in ("apscheduler", "httpx", "httpcore", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    config = load_config(context.obj)
+    if choose is not None:
+        config = dataclasses.replace(config, universe=dataclasses.replace(config.universe, choose=choose))
+    last_day = day_of(until)
+    if last_day and not config.clock.url:
+        raise ConfigError("--until needs a sandbox's clock: set `clock.url`")
+    with only_one(config.store.path):
+        _run(config, once=once, session=day_of(session), last_day=last_day)
+
+
+def _run(config: Any, *, once: bool, session: date | None, last_day: date | None) -> None:
+    """Start, which is to recover: everything that can be wrong with the config is found before anything runs."""
+    from datetime import time
+    from functools import partial
+
+    from bot.adapters.clocks import SandboxClock
+    from bot.config import TAIPEI
+    from bot.daemon import Daemon, run_due
+    from bot.wiring import check_engine, open_ports
+
+    check_engine(config)
+    with open_ports(config) as ports:
+        if once or session:
+            check_session(session, ports)
+            if not run_due(ports, config, session):
+                raise Refused("not everything could be done yet: see `twtrader status`; run again later")
+            return
+    daemon = Daemon(config, partial(open_ports, config))
+    clock = SandboxClock(config.clock.url) if config.clock.url else None
+    if clock and last_day:
+        daemon.rehearse(clock, datetime.combine(last_day, time(23, 59), tzinfo=TAIPEI))
+    elif clock:
+        raise ConfigError("`clock.url` is a sandbox's: say how far to go with --until")
+    else:
+        daemon.run()
+
+
+def check_session(session: date | None, ports: Any) -> None:
+    """Refuse a day that did not trade or isn't over.
+
+    Raises:
+        Refused: says which.
+    """
+    from bot.core.sessions import is_session
+    from bot.day import holidays_of
+
+    if session is None:
+        return
+    if session > ports.clock.now().date():
+        raise Refused(f"{session} is in the future")
+    if not is_session(session, holidays_of(ports)(session.year)):
+        raise Refused(f"{session} is no session")
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Print it once and end.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What is next, what happened, what we own."""
+    import json
+
+    from rich.console import Console
+
+    from bot.adapters.sqlite_open import open_database
+    from bot.config import load_config
+    from bot.status import as_json as snapshot_json
+    from bot.status import render
+
+    config = load_config(context.obj)
+    db = open_database(config.store.path, create=False)
+    if as_json:
+        typer.echo(json.dumps(snapshot_json(_snapshot(config, db)), ensure_ascii=False, indent=2))
+        return
+    console = Console()
+    if once:
+        console.print(render(_snapshot(config, db)))
+        return
+    _watch(console, config, db)
+
+
+def _watch(console: Any, config: Any, db: Any) -> None:
+    """Show the view until the user has seen enough."""
+    import time
+    from contextlib import suppress
+
+    from rich.live import Live
+
+    from bot.status import render
+
+    with suppress(KeyboardInterrupt), Live(render(_snapshot(config, db)), console=console, screen=True) as live:
+        while True:
+            time.sleep(2)
+            live.update(render(_snapshot(config, db)))
+
+
+def _snapshot(config: Any, db: Any) -> Any:
+    """The view's facts, at the moment of the clock that counts."""
+    from bot.status import read_snapshot
+    from bot.timetable import next_wakes
+    from bot.universe import names_of
+    from bot.wiring import clock_of
+
+    now = clock_of(config).now()
+    return read_snapshot(db, now, names_of(config.universe), next_wakes(config.timetable, now))
+
+
+@app.command()
+def orders(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Every order with its state, newest last."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from bot.adapters.sqlite_journal import Journal
+    from bot.adapters.sqlite_open import open_database
+    from bot.config import load_config
+
+    config = load_config(context.obj)
+    listed = Journal(open_database(config.store.path, create=False)).orders()
+    rows = [
+        {"key": one.order.key, "shares": one.order.shares, "limit": one.order.limit_x100 / 100,
+         "state": str(one.state), "reason": one.order.reason, "note": one.note}
+        for one in listed
+    ]  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    table = Table("order", "shares", "limit", "state", "why", "last word")
+    for row in rows:
+        table.add_row(str(row["key"]), f"{row['shares']:,}", f"{row['limit']:,.2f}", *list(row.values())[3:])
+    Console().print(table)

@@ -1,0 +1,288 @@
+"""The terminal view: what is next, what happened, what we own. Reads the database, asks nothing of the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from bot.adapters.sqlite_journal import EquityPoint, Journal, JournalOrder, StageRun
+from bot.adapters.sqlite_market import MarketStore
+from bot.core.forecast import Article, Forecast, Sentiment
+from bot.core.orders import OPEN_STATES, OrderState
+from bot.core.portfolio import Portfolio
+
+UP, DOWN = "red", "green"  # Taiwan's colours: red rises, green falls
+SPARKS: Final = "▁▂▃▄▅▆▇█"
+SPARK_WIDTH: Final = 60
+SHOWN: Final = 12  # rows of each list
+_STATE_COLOUR: Final = {
+    OrderState.FILLED: "bold",
+    OrderState.UNKNOWN: "bold yellow",
+    OrderState.REJECTED: "yellow",
+    OrderState.EXPIRED: "dim",
+    OrderState.CANCELLED: "dim",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything the view shows, read at one moment. `held` is None before an account was opened."""
+
+    now: datetime
+    broker: str
+    next_jobs: tuple[tuple[datetime, str], ...]
+    stages: tuple[StageRun, ...]
+    start_cash_twd: int
+    held: Portfolio | None
+    closes_x100: Mapping[str, int]
+    names: Mapping[str, str]
+    orders: tuple[JournalOrder, ...]
+    forecasts: tuple[Forecast, ...]
+    moods: tuple[tuple[Article, Sentiment], ...]
+    equity: tuple[EquityPoint, ...]
+    surprises: tuple[tuple[date, str], ...]
+
+
+def read_snapshot(
+    db: Any, now: datetime, names: Mapping[str, str], next_jobs: Sequence[tuple[datetime, str]]
+) -> Snapshot:
+    """The state of the database `db`; all orders that are open, and the newest of the rest."""
+    journal, market = Journal(db), MarketStore(db)
+    account = journal.account()
+    held = journal.portfolio() if account else None
+    orders = journal.orders()
+    still_open = [one for one in orders if one.state in OPEN_STATES]
+    newest = orders[-SHOWN:]
+    forecasts = market.newest_forecasts()
+    symbols = sorted({*(held.positions if held else ()), *(one.symbol for one in forecasts)})
+    return Snapshot(
+        now=now,
+        broker=account[0] if account else "",
+        next_jobs=tuple(next_jobs),
+        stages=tuple(journal.last_stages()),
+        start_cash_twd=account[1] if account else 0,
+        held=held,
+        closes_x100=market.last_closes(symbols, until=now.date()) if symbols else {},
+        names=names,
+        orders=tuple([one for one in still_open if one not in newest] + newest),
+        forecasts=tuple(forecasts),
+        moods=tuple(market.newest_sentiments(SHOWN)),
+        equity=tuple(journal.equity()),
+        surprises=tuple(journal.surprises()[-SHOWN:]),
+    )
+
+
+def as_json(seen: Snapshot) -> dict[str, Any]:
+    """The snapshot as plain values: prices in TWD as text, money in whole TWD, moments in ISO 8601."""
+    return {
+        "now": seen.now.isoformat(),
+        "broker": seen.broker or None,
+        "next_jobs": [{"at": at.isoformat(), "stage": stage} for at, stage in seen.next_jobs],
+        "stages": [
+            {"session": run.session.isoformat(), "stage": run.stage, "started_at": run.started_at.isoformat(),
+             "duration_s": run.duration_s, "outcome": run.outcome, "detail": run.detail}
+            for run in seen.stages
+        ],
+        "cash_twd": seen.held.cash_twd if seen.held else None,
+        "equity_twd": _equity_twd(seen),
+        "positions": [_position_json(seen, symbol) for symbol in sorted(seen.held.positions)] if seen.held else [],
+        "orders": [
+            {"key": one.order.key, "symbol": one.order.symbol, "side": str(one.order.side),
+             "shares": one.order.shares, "limit": _price(one.order.limit_x100), "state": str(one.state),
+             "reason": one.order.reason, "note": one.note}
+            for one in seen.orders
+        ],
+        "forecasts": [
+            {"symbol": one.symbol, "as_of": one.as_of.isoformat(), "model": one.model,
+             "closes": [str(bar.close) for bar in one.bars]}
+            for one in seen.forecasts
+        ],
+        "sentiments": [
+            {"symbol": article.symbol, "title": article.title, "published_at": article.published_at.isoformat(),
+             "label": mood.label, "positive": mood.positive, "neutral": mood.neutral, "negative": mood.negative}
+            for article, mood in seen.moods
+        ],
+        "equity": [
+            {"session": point.session.isoformat(), "cash_twd": point.cash_twd, "value_twd": point.value_twd}
+            for point in seen.equity
+        ],
+        "surprises": [{"session": session.isoformat(), "text": text} for session, text in seen.surprises],
+    }  # fmt: skip
+
+
+def _position_json(seen: Snapshot, symbol: str) -> dict[str, Any]:
+    assert seen.held is not None
+    held = seen.held.positions[symbol]
+    close = seen.closes_x100.get(symbol)
+    value_twd = None if close is None else close * held.shares // 100
+    return {
+        "symbol": symbol,
+        "name": seen.names.get(symbol, ""),
+        "shares": held.shares,
+        "cost_twd": held.cost_twd,
+        "value_twd": value_twd,
+        "profit_twd": None if value_twd is None else value_twd - held.cost_twd,
+    }
+
+
+def _equity_twd(seen: Snapshot) -> int | None:
+    """Cash and positions at the last known closes; None while that can't be known."""
+    if seen.held is None or any(symbol not in seen.closes_x100 for symbol in seen.held.positions):
+        return None
+    return seen.held.cash_twd + seen.held.value_twd(seen.closes_x100)
+
+
+# --- the picture ------------------------------------------------------------------------------------------
+
+
+def render(seen: Snapshot) -> RenderableType:
+    """The whole view."""
+    parts: list[RenderableType] = [_headline(seen), _two_columns(_jobs(seen), _stages(seen))]
+    parts += [_positions(seen), _orders(seen)]
+    parts += [_two_columns(_forecasts(seen), _moods(seen))]
+    if seen.surprises:
+        text = "\n".join(f"{session} {text}" for session, text in seen.surprises)
+        parts.append(Panel(Text(text, "yellow"), title="look at this", title_align="left", border_style="yellow"))
+    return Group(*parts)
+
+
+def _headline(seen: Snapshot) -> RenderableType:
+    """Time, equity, profit and the equity line."""
+    line = Text()
+    line.append(f"twtrader {seen.now:%Y-%m-%d %H:%M}", "bold")
+    if seen.held is None:
+        line.append("   no account yet: `twtrader run` opens it", "dim")
+        return Panel(line)
+    line.append(f"   {seen.broker}   cash NT${seen.held.cash_twd:,}")
+    equity_twd = _equity_twd(seen)
+    if equity_twd is None:
+        line.append("   equity unknown: a held stock has no close", "yellow")
+    else:
+        profit_twd = equity_twd - seen.start_cash_twd
+        line.append(f"   equity NT${equity_twd:,}   ")
+        line.append(f"{profit_twd:+,} ({profit_twd / seen.start_cash_twd:+.2%})", _colour(profit_twd))
+    if seen.equity:
+        line.append(f"\n{sparkline([point.equity_twd for point in seen.equity])}", "cyan")
+        line.append(f"  {seen.equity[0].session} to {seen.equity[-1].session}", "dim")
+    return Panel(line)
+
+
+def sparkline(values: Sequence[int], width: int = SPARK_WIDTH) -> str:
+    """`values` as one line of blocks, the newest `width` of them; lowest to highest."""
+    shown = values[-width:]
+    low, high = min(shown), max(shown)
+    if low == high:
+        return SPARKS[3] * len(shown)
+    return "".join(SPARKS[(value - low) * (len(SPARKS) - 1) // (high - low)] for value in shown)
+
+
+def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", expand=True, box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="ellipsis", no_wrap=True)
+    return table
+
+
+def _two_columns(left: Table, right: Table) -> Table:
+    grid = Table.grid(expand=True, padding=(0, 2))
+    grid.add_column(ratio=2)
+    grid.add_column(ratio=3)
+    grid.add_row(left, right)
+    return grid
+
+
+def _jobs(seen: Snapshot) -> Table:
+    table = _table("next", "at", "stage")
+    for at, stage in seen.next_jobs:
+        table.add_row(f"{at:%a %m-%d %H:%M}", stage)
+    return table
+
+
+def _stages(seen: Snapshot) -> Table:
+    table = _table("last run", "stage", "session", "took", "outcome", "", right=("took",))
+    for run in seen.stages:
+        style = {"failed": "yellow", "waiting": "yellow", "closed": "dim", "skipped": "dim"}.get(run.outcome, "")
+        table.add_row(run.stage, str(run.session), f"{run.duration_s:.1f} s", run.outcome, run.detail, style=style)
+    return table
+
+
+def _positions(seen: Snapshot) -> Table:
+    table = _table(
+        "positions", "stock", "name", "shares", "cost", "close", "value", "P/L",
+        right=("shares", "cost", "close", "value", "P/L"),
+    )  # fmt: skip
+    for symbol, held in sorted(seen.held.positions.items()) if seen.held else ():
+        close = seen.closes_x100.get(symbol)
+        if close is None:
+            table.add_row(symbol, seen.names.get(symbol, ""), f"{held.shares:,}", f"{held.cost_twd:,}", "unknown")
+            continue
+        value_twd = close * held.shares // 100
+        profit_twd = value_twd - held.cost_twd
+        table.add_row(
+            symbol, seen.names.get(symbol, ""), f"{held.shares:,}", f"{held.cost_twd:,}", _price(close),
+            f"{value_twd:,}", Text(f"{profit_twd:+,} ({profit_twd / held.cost_twd:+.1%})", _colour(profit_twd)),
+        )  # fmt: skip
+    if not table.rows:
+        table.add_row("none", style="dim")
+    return table
+
+
+def _orders(seen: Snapshot) -> Table:
+    table = _table(
+        "orders", "decided", "stock", "side", "shares", "limit", "state", "why", "last word",
+        right=("shares", "limit"),
+    )  # fmt: skip
+    for one in reversed(seen.orders):
+        table.add_row(
+            str(one.order.decided), one.order.symbol, str(one.order.side), f"{one.order.shares:,}",
+            _price(one.order.limit_x100), Text(str(one.state), _STATE_COLOUR.get(one.state, "cyan")),
+            one.order.reason, one.note,
+        )  # fmt: skip
+    if not table.rows:
+        table.add_row("none", style="dim")
+    return table
+
+
+def _forecasts(seen: Snapshot) -> Table:
+    newest = seen.forecasts[0].as_of if seen.forecasts else ""
+    table = _table(f"forecasts {newest}", "stock", "close", "target", "", right=("close", "target", ""))
+    ranked = sorted(seen.forecasts, key=lambda one: -_expected(seen, one))
+    for one in ranked[:SHOWN]:
+        expected = _expected(seen, one)
+        close = seen.closes_x100.get(one.symbol)
+        table.add_row(
+            f"{one.symbol} {seen.names.get(one.symbol, '')}", _price(close) if close else "?", f"{one.target:.2f}",
+            Text(f"{expected:+.1%}", _colour(expected)),
+        )  # fmt: skip
+    return table
+
+
+def _expected(seen: Snapshot, forecast: Forecast) -> float:
+    """The forecast return over its window, as a fraction; 0 where the close isn't known."""
+    close = seen.closes_x100.get(forecast.symbol)
+    return float(forecast.target) * 100 / close - 1 if close else 0.0
+
+
+def _moods(seen: Snapshot) -> Table:
+    table = _table("headlines", "stock", "mood", "headline")
+    for article, mood in seen.moods:
+        style = {"positive": UP, "negative": DOWN}.get(mood.label, "")
+        certainty = max(mood.positive, mood.neutral, mood.negative)
+        table.add_row(article.symbol, Text(f"{mood.label} {certainty:.0%}", style), article.title)
+    return table
+
+
+def _price(price_x100: int) -> str:
+    return f"{price_x100 / 100:,.2f}"
+
+
+def _colour(change: float) -> str:
+    """Red rises, green falls."""
+    return UP if change > 0 else DOWN if change < 0 else ""

@@ -1,0 +1,27 @@
+"""When to wake: each stage's time of day, Monday to Friday; whether the day trades is known only then."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from apscheduler.triggers.cron import CronTrigger
+
+from bot.config import STAGES, TAIPEI, Timetable
+
+
+def wake_triggers(timetable: Timetable) -> dict[str, CronTrigger]:
+    """One trigger a stage, Asia/Taipei."""
+    return {
+        stage: CronTrigger(
+            day_of_week="mon-fri",
+            hour=timetable.at(stage).hour,
+            minute=timetable.at(stage).minute,
+            timezone=TAIPEI,
+        )
+        for stage in STAGES
+    }
+
+
+def next_wakes(timetable: Timetable, now: datetime) -> list[tuple[datetime, str]]:
+    """The coming wake-up of each stage after `now`, soonest first."""
+    return sorted((trigger.get_next_fire_time(now, now), stage) for stage, trigger in wake_triggers(timetable).items())

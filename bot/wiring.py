@@ -1,0 +1,106 @@
+"""From the configuration to the ports: which adapters a day gets. The only place that chooses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bot.adapters.broker_paper import PaperBroker
+from bot.adapters.broker_stock_api import StockApiBroker
+from bot.adapters.clocks import SandboxClock, SystemClock
+from bot.adapters.sqlite_journal import Journal
+from bot.adapters.sqlite_market import MarketStore
+from bot.adapters.sqlite_open import open_database
+from bot.config import Config
+from bot.day import Ports
+from bot.errors import ConfigError
+from bot.ports import Broker, Clock, Engine, NewsFeed
+from bot.universe import load_universe
+
+
+def clock_of(config: Config) -> Clock:
+    """This machine's clock, or the sandbox's that the config names."""
+    return SandboxClock(config.clock.url) if config.clock.url else SystemClock()
+
+
+def broker_of(config: Config, db: Any) -> Broker:
+    """The broker the config names.
+
+    Raises:
+        ConfigError: a secret is missing, or the address is not allowed.
+    """
+    if config.broker.kind == "paper":
+        return PaperBroker(db, config.broker.start_cash_twd, config.broker.fill_rule, config.costs)
+    if config.rules.lot_shares % StockApiBroker.lot_shares:
+        raise ConfigError("`rules.lot_shares` must be 1000: the stock API takes whole lots only")
+    return StockApiBroker(config.broker)
+
+
+def engine_of(config: Config) -> Engine:
+    """The model the config names; a child process that starts with its first question.
+
+    Raises:
+        Refused: the model is not there.
+    """
+    if config.model.engine == "naive":
+        from bot.adapters.naive_forecaster import NaiveForecaster
+
+        return NaiveForecaster()
+    from bot.adapters.llm_child import ChildEngine
+
+    return ChildEngine(config.model)
+
+
+def check_engine(config: Config) -> None:
+    """Find out now, not at 18:00, that the model isn't there.
+
+    Raises:
+        Refused: the model is not there.
+    """
+    engine = engine_of(config)
+    _ = engine.model
+    engine.close()
+
+
+def news_of(config: Config, clock: Clock) -> NewsFeed | None:
+    """NewsAPI, if its key is set."""
+    key = os.environ.get("NEWSAPI_KEY", "")
+    if not key:
+        return None
+    from bot.adapters.newsapi_articles import NewsApiArticles
+
+    return NewsApiArticles(config.feeds.newsapi, key, clock)
+
+
+@contextmanager
+def open_ports(config: Config) -> Iterator[Ports]:
+    """Everything a day touches, with a database connection of its own for the calling thread.
+
+    Raises:
+        ConfigError, Refused: something in the config can't be had.
+    """
+    from bot.adapters.twse_holidays import TwseHolidays
+    from bot.adapters.twstock_bars import TwstockBars
+    from bot.adapters.twstock_signals import choose
+
+    clock = clock_of(config)
+    db = open_database(config.store.path)
+    try:
+        journal = Journal(db)
+        journal.open_account(config.broker.kind, config.broker.start_cash_twd, clock.now())
+        yield Ports(
+            clock=clock,
+            bars=TwstockBars(config.feeds),
+            holidays=TwseHolidays(config.feeds.twse),
+            news=news_of(config, clock),
+            engine=lambda: engine_of(config),
+            broker=broker_of(config, db),
+            market=MarketStore(db),
+            journal=journal,
+            companies=load_universe(config.universe),
+            choose=choose,
+        )
+    finally:
+        db.close()
