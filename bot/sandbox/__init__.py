@@ -1,1 +1,10 @@
-"""A small exchange on loopback that speaks the real wire formats, on a clock that the caller moves."""
+"""A small exchange on loopback that speaks the real wire formats, on a clock that the caller moves.
+
+serve ── app ── faults (counts, breaks on demand)
+          ├── exchange   TWSE, TPEx payloads  ──┐
+          ├── newsapi    NewsAPI payloads     ──┼── world: clock + market + books at one moment
+          ├── stock_api  the stock API        ──┤      ├── market    what is published by now
+          └── control    /sandbox/...         ──┘      │     ├── replay     bars from CSV files
+                                                       │     └── generator  bars from a seed
+process    starts it as a child, for tests and demo    └── account   orders, settlement; pure
+"""

@@ -1,0 +1,156 @@
+"""The sandbox's own routes, which no real server has: the clock, the books, the sessions, the faults, the log."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from bot.errors import Refused
+from bot.sandbox.account import Account, Reservation, available_twd
+from bot.sandbox.faults import Fault, Wire
+from bot.sandbox.settings import day, moment
+from bot.sandbox.world import World, world_behind
+
+
+def book_of(name: str, account: Account, world: World) -> dict[str, Any]:
+    """Everything in one account, money in whole TWD."""
+    return {
+        "account": name,
+        "cash_twd": account.portfolio.cash_twd,
+        "available_twd": available_twd(account, world.rates),
+        "positions": {
+            symbol: {"shares": position.shares, "cost_twd": position.cost_twd}
+            for symbol, position in sorted(account.portfolio.positions.items())
+        },
+        "orders": [_order(order) for order in account.orders],
+    }
+
+
+def _order(order: Reservation) -> dict[str, Any]:
+    """A reservation and what became of it."""
+    fill = order.fill
+    return {
+        "number": order.number,
+        "symbol": order.symbol,
+        "side": order.side,
+        "shares": order.shares,
+        "limit_x100": order.limit_x100,
+        "placed_at": order.placed_at.isoformat(),
+        "state": order.state,
+        "reply": order.reply,
+        "settled": order.settled.isoformat() if order.settled else None,
+        "fill": None
+        if fill is None
+        else {
+            "session": fill.session.isoformat(),
+            "shares": fill.shares,
+            "price_x100": fill.price_x100,
+            "commission_twd": fill.commission_twd,
+            "tax_twd": fill.tax_twd,
+            "cash_change_twd": fill.cash_change_twd,
+        },
+    }
+
+
+async def _body_of(request: Request) -> dict[str, Any]:
+    """The JSON object in the request.
+
+    Raises:
+        Refused: it is none.
+    """
+    try:
+        told = json.loads(await request.body())
+    except ValueError as wrong:
+        raise Refused(f"the request holds no JSON: {wrong}") from wrong
+    if not isinstance(told, dict):
+        raise Refused("the request must be a JSON object")
+    return told
+
+
+def _refused(wrong: Exception, status: int = 400) -> JSONResponse:
+    """Why not, in one line."""
+    return JSONResponse({"error": str(wrong)}, status)
+
+
+async def _read_clock(request: Request) -> JSONResponse:
+    return JSONResponse({"now": world_behind(request).now().isoformat()})
+
+
+async def _move_clock(request: Request) -> JSONResponse:
+    world = world_behind(request)
+    try:
+        target = moment(str((await _body_of(request)).get("now", "")))
+    except Refused as wrong:
+        return _refused(wrong)
+    try:
+        settled = world.move_to(target)
+    except Refused as backwards:
+        return _refused(backwards, 409)
+    return JSONResponse({"now": world.now().isoformat(), "settled": [one.isoformat() for one in settled]})
+
+
+async def _book(request: Request) -> JSONResponse:
+    world = world_behind(request)
+    world.now()  # settles what is due
+    name = request.query_params.get("account") or next(iter(world.accounts))
+    if name not in world.accounts:
+        return _refused(Refused(f"no account {name!r}: one of {', '.join(world.accounts)}"), 404)
+    return JSONResponse(book_of(name, world.accounts[name], world))
+
+
+async def _sessions(request: Request) -> JSONResponse:
+    sessions = world_behind(request).market.sessions
+    try:
+        first = day(request.query_params.get("from") or date.min.isoformat())
+        last = day(request.query_params.get("to") or date.max.isoformat())
+    except Refused as wrong:
+        return _refused(wrong)
+    return JSONResponse({"sessions": [session.isoformat() for session in sessions if first <= session <= last]})
+
+
+async def _add_fault(request: Request) -> JSONResponse:
+    try:
+        told = await _body_of(request)
+        fault = Fault(
+            path=str(told.get("path", "")),
+            kind=str(told.get("kind", "")),
+            times=int(told.get("times", 1)),
+            seconds=float(told.get("seconds", 30.0)),
+        )
+    except (Refused, TypeError, ValueError) as wrong:
+        return _refused(wrong)
+    _wire(request).faults.append(fault)
+    return JSONResponse({"waiting": len(_wire(request).faults)})
+
+
+async def _clear_faults(request: Request) -> JSONResponse:
+    _wire(request).faults.clear()
+    return JSONResponse({"waiting": 0})
+
+
+async def _requests(request: Request) -> JSONResponse:
+    wire = _wire(request)
+    return JSONResponse({"counts": dict(wire.counts), "recent": list(wire.recent)})
+
+
+def _wire(request: Request) -> Wire:
+    """What passes between clients and application."""
+    wire = request.app.state.wire
+    assert isinstance(wire, Wire)
+    return wire
+
+
+CONTROL_ROUTES: Final = [
+    Route("/clock", _read_clock, methods=["GET"]),
+    Route("/clock", _move_clock, methods=["POST"]),
+    Route("/book", _book),
+    Route("/sessions", _sessions),
+    Route("/faults", _add_fault, methods=["POST"]),
+    Route("/faults", _clear_faults, methods=["DELETE"]),
+    Route("/requests", _requests),
+]
