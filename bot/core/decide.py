@@ -247,7 +247,12 @@ def decide(day: MarketDay, held: Portfolio, rules: Rules, costs: CostRates) -> D
     missing = sorted(set(held.positions) - set(symbols))
     if missing:
         raise KeyError(f"{day.session}: no last close for the held {', '.join(missing)}")
-    inputs = _inputs(symbols, day, held, rules, costs)
+    return decision_from(_inputs(symbols, day, held, rules, costs))
+
+
+def decision_from(inputs: Mapping[str, Any]) -> Decision:
+    """The decision that follows from `inputs`, as `decide` has just made them or as a journal has kept them."""
+    session, symbols = date.fromisoformat(inputs["day"]["session"]), inputs["day"]["symbols"]
     n = len(symbols)
     shares, limits, reasons = [0] * n, [0] * n, [0] * n
     plan_orders(**inputs["stocks"], **inputs["cash"], **inputs["rules"],
@@ -255,7 +260,7 @@ def decide(day: MarketDay, held: Portfolio, rules: Rules, costs: CostRates) -> D
     orders = [
         Order(
             symbol=symbols[i],
-            decided=day.session,
+            decided=session,
             side=Side.BUY if shares[i] > 0 else Side.SELL,
             shares=abs(shares[i]),
             limit_x100=limits[i],
@@ -265,7 +270,7 @@ def decide(day: MarketDay, held: Portfolio, rules: Rules, costs: CostRates) -> D
         if shares[i]
     ]
     orders.sort(key=lambda order: (order.side is Side.BUY, order.symbol))
-    return Decision(session=day.session, orders=tuple(orders), inputs=inputs, sha256=_sha256(inputs, orders))
+    return Decision(session=session, orders=tuple(orders), inputs=inputs, sha256=_sha256(inputs, orders))
 
 
 def _inputs(

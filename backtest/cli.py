@@ -1,0 +1,91 @@
+"""`twtrader backtest ...`: thin; the heavy imports come with the command that needs them."""
+
+from __future__ import annotations
+
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+backtest_app = typer.Typer(help="Replay the daemon's decisions on history and score them.", no_args_is_help=True)
+
+
+class ForecasterName(StrEnum):
+    """Whose forecasts are replayed."""
+
+    STORED = "stored"
+    NAIVE = "naive"
+    BESTFOURPOINT = "bestfourpoint"
+    ALL = "all"
+
+
+@backtest_app.callback()
+def backtest() -> None:
+    """Replay the daemon's decisions on history and score them."""
+
+
+@backtest_app.command()
+def run(
+    context: typer.Context,
+    since: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First session, like 2024-07-01.")] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last session.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Bars from a folder of CODE.csv files, not the store.")] = None,
+    forecaster: Annotated[
+        ForecasterName, typer.Option(help="Whose forecasts; all: whatever is there.")
+    ] = ForecasterName.ALL,
+    model: Annotated[str | None, typer.Option(help="Only stored forecasts of models whose name starts so.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print facts as JSON.")] = False,
+) -> None:
+    """Score forecasters under each fill rule of the config, beside buy-and-hold; write CSV files and one HTML page."""
+    import json
+
+    from backtest.report import facts, print_report, write_report
+    from backtest.run import Asked, run_backtest
+    from bot.config import load_config
+
+    asked = Asked(
+        since=_day("--from", since), until=_day("--to", until), data=data, forecaster=forecaster.value, model=model
+    )
+    config = load_config(context.obj)
+    result = run_backtest(config, asked)
+    folder = write_report(result, config.backtest.reports)
+    if as_json:
+        typer.echo(json.dumps(facts(result) | {"folder": str(folder)}, ensure_ascii=False, indent=2))
+    else:
+        print_report(result, folder)
+
+
+@backtest_app.command()
+def parity(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print facts as JSON.")] = False,
+) -> None:
+    """Take every recorded live decision again from its recorded inputs: the same orders, the same hash."""
+    import json
+
+    from backtest.parity import check_parity, first_difference
+    from bot.adapters.sqlite_open import open_database
+    from bot.config import load_config
+    from bot.errors import Refused
+
+    config = load_config(context.obj)
+    checks = check_parity(open_database(config.store.path, create=False))
+    if as_json:
+        typer.echo(json.dumps([check.facts() for check in checks], ensure_ascii=False, indent=2))
+    difference = first_difference(checks)
+    if difference:
+        raise Refused(difference)
+    if not as_json:
+        typer.echo(f"{len(checks)} decisions, {checks[0].session}..{checks[-1].session}: all the same, hash for hash")
+
+
+def _day(option: str, text: str | None) -> date | None:
+    """The date in `text`; what is none is bad usage."""
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as wrong:
+        raise typer.BadParameter(f"{text!r} is no date like 2024-07-01", param_hint=option) from wrong

@@ -1,0 +1,79 @@
+"""The proof that there is one decision path: recorded live decisions, taken again from their recorded inputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bot.core.decide import Decision, decision_from
+from bot.errors import Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One session's decision: the recorded hash, the hash taken again, and the first order that differs, or ""."""
+
+    session: str
+    recorded_sha256: str
+    replayed_sha256: str
+    difference: str
+
+    @property
+    def same(self) -> bool:
+        """Whether hash and orders agree."""
+        return self.recorded_sha256 == self.replayed_sha256 and not self.difference
+
+    def facts(self) -> dict[str, object]:
+        """For --json."""
+        return asdict(self) | {"same": self.same}
+
+
+def check_parity(db: Any) -> list[Check]:
+    """A check of each recorded decision, oldest first.
+
+    Raises:
+        Refused: nothing was ever decided.
+    """
+    rows = list(db.execute("select session, sha256, inputs from decisions order by session"))
+    if not rows:
+        raise Refused("no decision is recorded yet: `twtrader run` makes one each session")
+    return [_check(db, session, sha256, json.loads(inputs)) for session, sha256, inputs in rows]
+
+
+def first_difference(checks: Sequence[Check]) -> str:
+    """One line on the first check that failed; "" when all are the same."""
+    failed = [check for check in checks if not check.same]
+    if not failed:
+        return ""
+    first = failed[0]
+    what = first.difference or f"hash {first.recorded_sha256[:12]} recorded, {first.replayed_sha256[:12]} replayed"
+    return f"{len(failed)} of {len(checks)} decisions differ; the first is {first.session}: {what}"
+
+
+def _check(db: Any, session: str, sha256: str, inputs: dict[str, Any]) -> Check:
+    decision = decision_from(inputs)
+    return Check(
+        session=session,
+        recorded_sha256=sha256,
+        replayed_sha256=decision.sha256,
+        difference=_order_difference(db, session, decision),
+    )
+
+
+def _order_difference(db: Any, session: str, decision: Decision) -> str:
+    """The first order that stands in the journal but not in `decision`, or the other way round."""
+    rows = db.execute("select key, shares, limit_x100, reason from orders where decided = ?", [session])
+    recorded = {tuple(row) for row in rows}
+    replayed = {(one.key, one.shares, one.limit_x100, one.reason) for one in decision.orders}
+    for order in sorted(recorded - replayed):
+        return f"recorded {_told(order)}, and the replay does not order it"
+    for order in sorted(replayed - recorded):
+        return f"the replay orders {_told(order)}, and it is not recorded"
+    return ""
+
+
+def _told(order: tuple[Any, ...]) -> str:
+    key, shares, limit_x100, reason = order
+    return f"{key} {shares} at {limit_x100 / 100:.2f} ({reason})"

@@ -1,0 +1,329 @@
+"""One backtest from the configuration: bars and forecasters found, replayed, scored; what `backtest run` shows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Literal
+
+from backtest.forecasters import BestFourPoint, Forecaster, Naive, Stored
+from backtest.history import History, check_covers, hole_notes
+from backtest.replay import Run, hold, market_days, replay
+from backtest.score import Score, score, sessions_a_year, worst
+from bot.adapters.sqlite_market import MarketStore
+from bot.adapters.sqlite_open import open_database
+from bot.config import Config
+from bot.core.decide import BPS
+from bot.core.forecast import Forecast, Sentiment, mean_score
+from bot.errors import Refused
+from bot.universe import load_universe
+
+WARM_UP: Final = timedelta(days=60)  # bars before the first session: BestFourPoint looks back 10 sessions
+HOLD: Final = "buy-and-hold"
+
+ForecasterChoice = Literal["stored", "naive", "bestfourpoint", "all"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the user wants scored; None where it is left to us."""
+
+    since: date | None = None
+    until: date | None = None
+    data: Path | None = None
+    forecaster: ForecasterChoice = "all"
+    model: str | None = None
+
+    @property
+    def reads_forecasts(self) -> bool:
+        """Whether stored forecasts are looked for: a folder's bars may be of another market than the store's."""
+        return self.forecaster == "stored" or self.model is not None or (self.forecaster == "all" and self.data is None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backtest:
+    """The outcome: runs and scores in the same order, buy-and-hold last, and what a reader has to know."""
+
+    run_id: str
+    sessions_a_year: float
+    runs: tuple[Run, ...]
+    scores: tuple[Score, ...]
+    notes: tuple[str, ...]
+    names: Mapping[str, str]
+
+    @property
+    def by_forecaster(self) -> dict[str, list[Score]]:
+        """The scores of each forecaster under each fill rule; buy-and-hold, which has no rule, left out."""
+        groups: dict[str, list[Score]] = {}
+        for one in self.scores[:-1]:
+            groups.setdefault(one.forecaster, []).append(one)
+        return groups
+
+    @property
+    def headlines(self) -> list[Score]:
+        """The worst fill rule of each forecaster: what counts."""
+        return [worst(scores) for scores in self.by_forecaster.values()]
+
+
+def run_backtest(config: Config, asked: Asked) -> Backtest:
+    """Replay every forecaster asked for under each fill rule of the config, and score it beside buy-and-hold.
+
+    Raises:
+        Refused: no bars or forecasts for the asked days, a hole in them, or a model that saw the days it is asked for.
+    """
+    if asked.since and asked.until and asked.since >= asked.until:
+        raise Refused(f"--from {asked.since} must be before --to {asked.until}")
+    names = {company.symbol: company.name for company in load_universe(config.universe)}
+    with _store(config, asked) as store:
+        stored, notes = _stored_forecasts(store, config, asked)
+        since = asked.since or min((forecast.as_of for forecast in stored), default=None)
+        history = _history(store, config, asked, since, names)
+        sessions = _sessions(history, asked, since)
+        forecasters = _forecasters(store, config, asked, stored, sessions)
+    runs = [run for one in forecasters for run in _replay_all(history, sessions, one, config)]
+    runs.append(_hold(history, sessions, config))
+    year_sessions = sessions_a_year(history)
+    return Backtest(
+        run_id=_run_id(config, history, sessions, forecasters),
+        sessions_a_year=year_sessions,
+        runs=tuple(runs),
+        scores=tuple(score(history, runs, year_sessions)),
+        notes=(*notes, *_notes(history, sessions, forecasters, runs)),
+        names=names,
+    )
+
+
+# --- what there is ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _store(config: Config, asked: Asked) -> Iterator[MarketStore | None]:
+    """The store, or None when neither bars nor forecasts are to come from it.
+
+    Raises:
+        Refused: it does not exist.
+    """
+    if asked.data is not None and not asked.reads_forecasts:
+        yield None
+        return
+    with closing(open_database(config.store.path, create=False)) as db:
+        yield MarketStore(db)
+
+
+def _sessions(history: History, asked: Asked, since: date | None) -> tuple[date, ...]:
+    """The sessions to replay.
+
+    Raises:
+        Refused: the bars leave out a stretch of the asked days, or there is but one session.
+    """
+    sessions = history.between(since or date.min, asked.until or date.max)
+    check_covers(sessions, asked.since, asked.until)
+    if len(sessions) < 2:  # noqa: PLR2004
+        raise Refused(f"{sessions[0]} is the only session with bars: what it decides trades in the next one")
+    return sessions
+
+
+def _history(
+    store: MarketStore | None, config: Config, asked: Asked, since: date | None, names: Collection[str]
+) -> History:
+    """The bars from a little before `since`: of the universe from the store, or of every stock in the folder.
+
+    A folder is cut to the universe too when the config names its own list.
+    """
+    first = since - WARM_UP if since else date.min
+    until = asked.until or date.max
+    if asked.data is not None:
+        symbols = names if config.universe.file else None
+        return History.from_csv(asked.data, symbols=symbols, since=first, until=until)
+    assert store is not None
+    return History.from_store(store, symbols=names, since=first, until=until)
+
+
+def _stored_forecasts(store: MarketStore | None, config: Config, asked: Asked) -> tuple[list[Forecast], list[str]]:
+    """The stored answers that may be scored, and a note on those left out.
+
+    Without --from, answers from before their model's last training day are left out and the period starts after
+    them; with it, the user asked for those very days.
+
+    Raises:
+        Refused: there are none though they were asked for, or the model saw days it is asked for.
+    """
+    if store is None or not asked.reads_forecasts:
+        return [], []
+    span = {"since": asked.since or date.min, "until": asked.until or date.max}
+    shape = config.model.past_sessions, config.model.future_sessions
+    found = [one for one in store.all_forecasts(**span) if (one.past_sessions, len(one.bars)) == shape]
+    told = [one for one in found if asked.model is None or one.model.startswith(asked.model)]
+    if not told and (asked.forecaster == "stored" or asked.model):
+        raise Refused(_none_found(config, asked, sorted({one.model for one in found})))
+    clean = [one for one in told if one.trained_until <= one.as_of]
+    if len(clean) == len(told):
+        return told, []
+    seen = next(one for one in told if one.trained_until > one.as_of)
+    free_from = max(one.trained_until for one in told)
+    line = f"{seen.model} was trained until {seen.trained_until}: its forecasts as of {seen.as_of} and other sessions"
+    if asked.since or not clean:
+        raise Refused(f"{line} before that can't be scored; ask with --from {free_from} or later")
+    return clean, [f"{line} before that are left out"]
+
+
+def _none_found(config: Config, asked: Asked, models: Sequence[str]) -> str:
+    """Why no forecast was found, in one line."""
+    days = f"{asked.since or 'the beginning'}..{asked.until or 'the end'}"
+    window = f"{config.model.past_sessions} past and {config.model.future_sessions} future sessions"
+    whose = f" of a model named {asked.model}" if asked.model else ""
+    there = f"; there are forecasts of {', '.join(models)}" if models else ""
+    return f"{config.store.path.name}: no stored forecasts{whose} in {days} with {window}{there}"
+
+
+def _forecasters(
+    store: MarketStore | None, config: Config, asked: Asked, stored: Sequence[Forecast], sessions: Sequence[date]
+) -> list[Forecaster]:
+    """Those asked for, each model by itself, the baselines after them.
+
+    Raises:
+        Refused: stored forecasts were asked for, and none is as of a session that has a session after it.
+    """
+    forecasters: list[Forecaster] = []
+    decided = set(sessions[:-1])
+    for model in sorted({one.model for one in stored}):
+        by_session: dict[date, dict[str, Forecast]] = {}
+        for one in stored:
+            if one.model == model and one.as_of in decided:
+                by_session.setdefault(one.as_of, {})[one.symbol] = one
+        if by_session:
+            assert store is not None
+            moods = _sentiment_by_session(store, model, sorted(by_session), config)
+            forecasters.append(Stored(name=model, by_session=by_session, sentiment_by_session=moods))
+    if not forecasters and asked.forecaster == "stored":
+        raise Refused(f"no stored forecast is as of {sessions[0]}..{sessions[-2]}, the sessions that have a next one")
+    if asked.forecaster in {"naive", "all"}:
+        forecasters.append(Naive())
+    if asked.forecaster in {"bestfourpoint", "all"}:
+        from bot.adapters.twstock_signals import best_four_point
+
+        forecasters.append(BestFourPoint(signal=best_four_point, rules=config.rules, costs=config.costs))
+    return forecasters
+
+
+def _sentiment_by_session(
+    store: MarketStore, model: str, sessions: Sequence[date], config: Config
+) -> dict[date, dict[str, int]]:
+    """Each session's mean news score by stock, in basis points, as the daemon would have seen it at decision time.
+
+    A headline counts from the moment it was both published and fetched, for the config's days back.
+    """
+    rows = store.db.execute(
+        "select a.symbol, a.title, a.published_at, a.fetched_at, s.positive, s.neutral, s.negative "
+        "from articles a join sentiments s on s.title = a.title where s.model = ? order by a.id",
+        [model],
+    )
+    moments = [datetime.combine(session, config.timetable.at("decide")) for session in sessions]
+    lookback = timedelta(days=config.feeds.newsapi.lookback_days)
+    moods: dict[date, dict[str, dict[str, Sentiment]]] = {}
+    for symbol, title, published, fetched, positive, neutral, negative in rows:
+        published_at, fetched_at = datetime.fromisoformat(published), datetime.fromisoformat(fetched)
+        mood = Sentiment(positive=positive, neutral=neutral, negative=negative)
+        for place in range(bisect_left(moments, max(published_at, fetched_at)), len(moments)):
+            if published_at < moments[place] - lookback:
+                break
+            moods.setdefault(sessions[place], {}).setdefault(symbol, {})[title] = mood
+    return {
+        session: {symbol: round((mean_score(list(told.values())) or 0.0) * BPS) for symbol, told in by_symbol.items()}
+        for session, by_symbol in moods.items()
+    }
+
+
+# --- what it does -----------------------------------------------------------------------------------------
+
+
+def _replay_all(history: History, sessions: Sequence[date], forecaster: Forecaster, config: Config) -> Iterator[Run]:
+    """One run for each fill rule of the config."""
+    days = market_days(history, sessions, forecaster)
+    cash_twd = config.backtest.start_cash_twd
+    for fill_rule in config.backtest.fill_rules:
+        steps = replay(history, days, cash_twd, config.rules, config.costs, fill_rule)
+        yield Run(
+            forecaster=forecaster.name,
+            fill_rule=fill_rule,
+            first=sessions[0],
+            start_cash_twd=cash_twd,
+            steps=tuple(steps),
+        )
+
+
+def _hold(history: History, sessions: Sequence[date], config: Config) -> Run:
+    """Buy-and-hold over the same sessions, with the same cash, costs and lots."""
+    cash_twd = config.backtest.start_cash_twd
+    steps = hold(history, sessions, cash_twd, config.costs, config.rules.lot_shares)
+    return Run(forecaster=HOLD, fill_rule="open", first=sessions[0], start_cash_twd=cash_twd, steps=tuple(steps))
+
+
+def _notes(
+    history: History, sessions: Sequence[date], forecasters: Sequence[Forecaster], runs: Sequence[Run]
+) -> Iterator[str]:
+    """What a reader of the figures has to know."""
+    for forecaster in forecasters:
+        if isinstance(forecaster, Stored) and len(forecaster.by_session) < len(sessions) - 1:
+            silent = [session for session in sessions[:-1] if session not in forecaster.by_session]
+            yield (
+                f"{forecaster.name}: no forecast as of {len(silent)} of {len(sessions) - 1} sessions, "
+                f"the first {silent[0]}: it abstains"
+            )
+    for before, after in pairwise([*runs[:-1], None]):
+        last_rule = before is not None and (after is None or after.forecaster != before.forecaster)
+        if last_rule and before and not any(run.fills for run in runs if run.forecaster == before.forecaster):
+            yield f"{before.forecaster}: no trade under any fill rule: no forecast paid after costs, or none was filled"
+    yield from hole_notes(history, sessions)
+    yield "prices are unadjusted and dividends are not counted, neither in the runs nor in buy-and-hold"
+
+
+# --- what it is called ------------------------------------------------------------------------------------
+
+
+def _run_id(config: Config, history: History, sessions: Sequence[date], forecasters: Sequence[Forecaster]) -> str:
+    """Days, forecasters, config, data and code: the same id means the same figures."""
+    backtest = {"fill_rules": config.backtest.fill_rules, "start_cash_twd": config.backtest.start_cash_twd}
+    knobs = [asdict(config.rules), asdict(config.costs), backtest]
+    data = [history.digest(), *(forecaster.digest() for forecaster in forecasters)]
+    parts = [
+        f"{sessions[0]:%Y%m%d}-{sessions[-1]:%Y%m%d}",
+        _slug("+".join(forecaster.name for forecaster in forecasters)),
+        f"config-{_short_hash(knobs)}",
+        f"data-{_short_hash(data)}",
+        f"code-{_slug(code_version())}",
+    ]
+    return "_".join(parts)
+
+
+def _short_hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _slug(text: str) -> str:
+    """`text` as a part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text)[:60].strip("-")
+
+
+def code_version() -> str:
+    """The git revision of the source tree, marked when it has changes; the package's version where there is none."""
+    root = Path(__file__).resolve().parents[1]
+    if (root / ".git").exists():
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty=-changed", "--abbrev=8"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if told.returncode == 0 and told.stdout.strip():
+            return told.stdout.strip()
+    try:
+        return version("twtrader")
+    except PackageNotFoundError:
+        return "unknown"
