@@ -1,4 +1,4 @@
-"""Who is traded: the owner's 41 companies, and names and boards from twstock's own list."""
+"""Who is traded: the owner's companies, and anything else that twstock's own list knows."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ from importlib.resources import files
 from typing import Final
 
 from bot.ports import Company
+from bot.universe import owners_companies
 
-# English short names by code: what English headlines call a company. The keys are the owner's list.
-ENGLISH_NAMES: Final[dict[str, str]] = json.loads(files(__package__).joinpath("companies.json").read_text("utf-8"))
+# What English headlines call the owner's companies, by code.
+ENGLISH_NAMES: Final[dict[str, str]] = json.loads(files(__package__).joinpath("english_names.json").read_text("utf-8"))
 
 
-def companies_of(codes: Iterable[str]) -> dict[str, Company]:
-    """The companies behind `codes`, in the order of the codes; one unknown to twstock is listed under its code."""
-    from twstock.codes import codes as known  # a third of a second, so only in the sandbox's own process
+def companies_of(codes: Iterable[str] = ()) -> dict[str, Company]:
+    """The companies behind `codes`, sorted by code; the owner's when there are none.
 
-    found = {}
-    for code in sorted(codes):
-        told = known.get(code)
-        found[code] = Company(symbol=code, name=told.name if told else code, board=told.data_source if told else "twse")
-    return found
+    A code that twstock does not know either is listed under itself on TWSE, so that any CSV can be replayed.
+    """
+    owners = {company.symbol: company for company in owners_companies()}
+    return {code: owners.get(code) or _by_twstock(code) for code in sorted(codes or owners)}
+
+
+def _by_twstock(code: str) -> Company:
+    """The company that twstock lists under `code`."""
+    from twstock.codes import codes as known  # a third of a second: only for what is not the owner's
+
+    told = known.get(code)
+    if told is None:
+        return Company(symbol=code, name=code, board="twse")
+    return Company(symbol=code, name=told.name, board=told.data_source)

@@ -68,9 +68,9 @@ def change_text(quote: Quote) -> str:
     return f"{from_x100(quote.change_x100):+,.2f}" if quote.change_x100 else " 0.00"
 
 
-def stock_day(company: Company | None, quotes: Sequence[Quote], asked: date) -> dict[str, Any]:
+def stock_day(company: Company, quotes: Sequence[Quote], asked: date) -> dict[str, Any]:
     """STOCK_DAY: the month of `asked` of one listed stock."""
-    if company is None or company.board != "twse" or not quotes:
+    if company.board != "twse" or not quotes:
         return NO_DATA
     data = [
         [
@@ -208,19 +208,19 @@ def _last_bid_ask(company: Company, quote: Quote) -> tuple[str, str]:
     return price_text(quote.close_x100), price_text(ask_x100)
 
 
-def tpex_month(company: Company | None, quotes: Sequence[Quote], asked: date) -> dict[str, Any]:
+def tpex_month(company: Company, quotes: Sequence[Quote], asked: date) -> dict[str, Any]:
     """tradingStock: the month of `asked` of one stock over the counter; lots and thousands of TWD."""
-    listed = company is not None and company.board == "tpex"
-    data = [_tpex_month_row(quote) for quote in quotes] if listed else []
+    data = [_tpex_month_row(quote) for quote in quotes] if company.board == "tpex" else []
     return {
         "stat": "ok",
-        "code": company.symbol if company is not None and listed else "",
-        "name": company.name if company is not None and listed else "",
+        "code": company.symbol,
+        "name": company.name,
         "date": f"{asked:%Y%m%d}",
         "tables": [
             {
                 "title": "個股日成交資訊",
-                "date": f"{asked.year - ROC_OFFSET}/{asked:%m}",
+                "subtitle": f"{company.symbol} {company.name} {asked.year - ROC_OFFSET}年{asked:%m}月",
+                "date": f"{asked:%Y%m%d}",
                 "fields": TPEX_MONTH_FIELDS,
                 "data": data,
                 "totalCount": len(data),
@@ -381,17 +381,23 @@ def _asked_day(request: Request) -> date | None:
 
 
 def _month(
-    request: Request, code: str, payload: Callable[[Company | None, Sequence[Quote], date], dict[str, Any]]
+    request: Request, code: str, payload: Callable[[Company, Sequence[Quote], date], dict[str, Any]]
 ) -> JSONResponse:
     """The asked month of `code`; another one while that fault is on, and it still says OK."""
     asked = _asked_day(request)
     if asked is None:
-        return JSONResponse(payload(None, [], world_behind(request).now().date()))
+        return JSONResponse(payload(_nobody(code), [], world_behind(request).now().date()))
     if fault_of(request.scope) == WRONG_MONTH:
         asked = (asked.replace(day=1) - timedelta(days=1)).replace(day=1)
     published = world_behind(request).published()
     last = asked.replace(day=monthrange(asked.year, asked.month)[1])
-    return JSONResponse(payload(published.company(code), published.between(code, asked.replace(day=1), last), asked))
+    company = published.company(code) or _nobody(code)
+    return JSONResponse(payload(company, published.between(code, asked.replace(day=1), last), asked))
+
+
+def _nobody(code: str) -> Company:
+    """A company on no board: the answers about it hold no rows."""
+    return Company(symbol=code, name="", board="")
 
 
 async def _stock_day(request: Request) -> JSONResponse:

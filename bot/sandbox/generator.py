@@ -15,7 +15,7 @@ from typing import Final
 from bot.core.market import LOT_SHARES, floor_to_tick_x100, is_etf, limit_down_x100, limit_pct, limit_up_x100, tick_x100
 from bot.errors import Refused
 from bot.ports import Company
-from bot.sandbox.companies import ENGLISH_NAMES, companies_of
+from bot.sandbox.companies import companies_of
 from bot.sandbox.dice import dice
 from bot.sandbox.holidays import days, is_weekday, scheduled
 from bot.sandbox.market import Quote
@@ -58,7 +58,7 @@ class GeneratedMarket:
             Refused: an asked stock is unknown, or the holidays of a year are.
         """
         self._seed = seed
-        self._companies = companies_of(codes or ENGLISH_NAMES)
+        self._companies = companies_of(codes)
         unknown = [code for code, company in self._companies.items() if company.name == code]
         if unknown:
             raise Refused(f"sandbox: unknown stock {', '.join(unknown)}")
