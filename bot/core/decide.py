@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, MutableSequence, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -81,6 +81,9 @@ class Rules:
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"`{name}` must be between {low} and {high}")
+
+
+_KNOBS: Final = tuple(knob.name for knob in fields(Rules))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +301,7 @@ def _inputs(
             "minimum_twd": costs.minimum_twd,
             "pct": limit_pct(day.session),
         },
-        "rules": asdict(rules),
+        "rules": {name: getattr(rules, name) for name in _KNOBS},
     }
 
 
