@@ -153,7 +153,7 @@ def status(
         return
     console = Console()
     if once:
-        console.print(render(_snapshot(config, db)))
+        console.print(render(_snapshot(config, db), console.width))
         return
     _watch(console, config, db)
 
@@ -167,21 +167,20 @@ def _watch(console: Any, config: Any, db: Any) -> None:
 
     from bot.status import render
 
-    with suppress(KeyboardInterrupt), Live(render(_snapshot(config, db)), console=console, screen=True) as live:
+    with suppress(KeyboardInterrupt), Live(render(_snapshot(config, db), console.width), console=console, screen=True) as live:
         while True:
             time.sleep(2)
-            live.update(render(_snapshot(config, db)))
+            live.update(render(_snapshot(config, db), console.width))
 
 
 def _snapshot(config: Any, db: Any) -> Any:
     """The view's facts, at the moment of the clock that counts."""
     from bot.status import read_snapshot
     from bot.timetable import next_wakes
-    from bot.universe import names_of
     from bot.wiring import clock_of
 
     now = clock_of(config).now()
-    return read_snapshot(db, now, names_of(config.universe), next_wakes(config.timetable, now))
+    return read_snapshot(db, now, next_wakes(config.timetable, now))
 
 
 @app.command()
@@ -210,3 +209,59 @@ def orders(context: typer.Context, as_json: JsonOption = False) -> None:
     for row in rows:
         table.add_row(str(row["key"]), f"{row['shares']:,}", f"{row['limit']:,.2f}", *list(row.values())[3:])
     Console().print(table)
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Option(help="Where the demo leaves its database and report.")] = Path("demo"),
+) -> None:
+    """Two trading sessions on the sandbox: nothing is needed but the small model."""
+    from bot.demo import run_demo
+
+    run_demo(context.obj, folder)
+
+
+@app.command()
+def sandbox(
+    start: Annotated[str, typer.Option(help="First moment on its clock, Taipei time.")] = "2025-03-03T08:00",
+    prices: Annotated[Path | None, typer.Option(help="Replay this folder of CSV bars; default: invent them.")] = None,
+    codes: Annotated[str, typer.Option(help="Only these stocks, like 2330,2317.")] = "",
+    seed: Annotated[int, typer.Option(help="Of the invented market and the headlines.")] = 7,
+    port: Annotated[int, typer.Option(help="On loopback; 0 = any free one.")] = 8787,
+    speed: Annotated[float, typer.Option(help="Its clock runs so many times real time; 0 = it is moved.")] = 0.0,
+    account: Annotated[str, typer.Option(help="The account's name.")] = "demo",
+    password: Annotated[str, typer.Option(help="The account's password.")] = "demo",  # noqa: S107  (a sandbox's)
+    cash: Annotated[int, typer.Option(help="Whole TWD the account opens with.")] = 100_000_000,
+) -> None:
+    """The loopback exchange alone: rehearse your config on it."""
+    from bot.sandbox.serve import serve
+    from bot.sandbox.settings import SandboxSettings, moment
+
+    serve(
+        SandboxSettings(
+            start=moment(start),
+            prices=prices,
+            codes=tuple(code.strip() for code in codes.split(",") if code.strip()),
+            seed=seed,
+            port=port,
+            speed=speed,
+            accounts=((account, password),),
+            cash_twd=cash,
+        )
+    )
+
+
+@app.command()
+def rehearse(
+    context: typer.Context,
+    copy: Annotated[Path, typer.Argument(help="The config to write.")],
+    url: Annotated[str, typer.Option(help="The sandbox.")] = "http://127.0.0.1:8787",
+) -> None:
+    """Write a copy of your config that is pointed at a sandbox: everything else stays as you have it."""
+    from bot.rehearsal import write_rehearsal_config
+
+    if copy.exists():
+        raise Refused(f"{copy} exists already")
+    write_rehearsal_config(context.obj, copy, url, {})
+    typer.echo(f"{copy}: now `twtrader -c {copy} run --until DATE`")

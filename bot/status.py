@@ -21,6 +21,7 @@ from bot.core.portfolio import Portfolio
 UP, DOWN = "red", "green"  # Taiwan's colours: red rises, green falls
 SPARKS: Final = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH: Final = 60
+WIDE: Final = 120  # columns from which two tables fit side by side
 SHOWN: Final = 12  # rows of each list
 _STATE_COLOUR: Final = {
     OrderState.FILLED: "bold",
@@ -50,9 +51,7 @@ class Snapshot:
     surprises: tuple[tuple[date, str], ...]
 
 
-def read_snapshot(
-    db: Any, now: datetime, names: Mapping[str, str], next_jobs: Sequence[tuple[datetime, str]]
-) -> Snapshot:
+def read_snapshot(db: Any, now: datetime, next_jobs: Sequence[tuple[datetime, str]]) -> Snapshot:
     """The state of the database `db`; all orders that are open, and the newest of the rest."""
     journal, market = Journal(db), MarketStore(db)
     account = journal.account()
@@ -70,7 +69,7 @@ def read_snapshot(
         start_cash_twd=account[1] if account else 0,
         held=held,
         closes_x100=market.last_closes(symbols, until=now.date()) if symbols else {},
-        names=names,
+        names=market.names(),
         orders=tuple([one for one in still_open if one not in newest] + newest),
         forecasts=tuple(forecasts),
         moods=tuple(market.newest_sentiments(SHOWN)),
@@ -142,11 +141,13 @@ def _equity_twd(seen: Snapshot) -> int | None:
 # --- the picture ------------------------------------------------------------------------------------------
 
 
-def render(seen: Snapshot) -> RenderableType:
-    """The whole view."""
-    parts: list[RenderableType] = [_headline(seen), _two_columns(_jobs(seen), _stages(seen))]
-    parts += [_positions(seen), _orders(seen)]
-    parts += [_two_columns(_forecasts(seen), _moods(seen))]
+def render(seen: Snapshot, width: int) -> RenderableType:
+    """The whole view for a terminal of `width` columns; narrow ones get one column and fewer details."""
+    wide = width >= WIDE
+    parts: list[RenderableType] = [_headline(seen)]
+    parts += _beside(_jobs(seen), _stages(seen), wide=wide)
+    parts += [_positions(seen, wide=wide), Text(), _orders(seen, wide=wide), Text()]
+    parts += _beside(_forecasts(seen), _moods(seen), wide=wide)
     if seen.surprises:
         text = "\n".join(f"{session} {text}" for session, text in seen.surprises)
         parts.append(Panel(Text(text, "yellow"), title="look at this", title_align="left", border_style="yellow"))
@@ -183,19 +184,31 @@ def sparkline(values: Sequence[int], width: int = SPARK_WIDTH) -> str:
     return "".join(SPARKS[(value - low) * (len(SPARKS) - 1) // (high - low)] for value in shown)
 
 
-def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
+def _table(title: str, *columns: str, right: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
+    """A plain table. Columns in `cut` give way when the terminal is narrow; the others are always whole."""
     table = Table(title=title, title_justify="left", title_style="bold", expand=True, box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="ellipsis", no_wrap=True)
+        gives_way = column in cut
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="ellipsis",
+            no_wrap=True,
+            ratio=1 if gives_way else None,
+            min_width=None if gives_way else 1,
+        )
     return table
 
 
-def _two_columns(left: Table, right: Table) -> Table:
-    grid = Table.grid(expand=True, padding=(0, 2))
-    grid.add_column(ratio=2)
-    grid.add_column(ratio=3)
+def _beside(left: Table, right: Table, *, wide: bool) -> list[RenderableType]:
+    """Two tables side by side, or one below the other."""
+    if not wide:
+        return [left, Text(), right, Text()]
+    grid = Table.grid(expand=True, padding=(0, 3))
+    grid.add_column()
+    grid.add_column(ratio=1)
     grid.add_row(left, right)
-    return grid
+    return [grid, Text()]
 
 
 def _jobs(seen: Snapshot) -> Table:
@@ -206,45 +219,46 @@ def _jobs(seen: Snapshot) -> Table:
 
 
 def _stages(seen: Snapshot) -> Table:
-    table = _table("last run", "stage", "session", "took", "outcome", "", right=("took",))
+    table = _table("last run", "stage", "session", "took", "outcome", "detail", right=("took",), cut=("detail",))
     for run in seen.stages:
         style = {"failed": "yellow", "waiting": "yellow", "closed": "dim", "skipped": "dim"}.get(run.outcome, "")
-        table.add_row(run.stage, str(run.session), f"{run.duration_s:.1f} s", run.outcome, run.detail, style=style)
+        table.add_row(run.stage, f"{run.session:%m-%d}", f"{run.duration_s:.1f} s", run.outcome, run.detail, style=style)
     return table
 
 
-def _positions(seen: Snapshot) -> Table:
+def _positions(seen: Snapshot, *, wide: bool) -> Table:
     table = _table(
-        "positions", "stock", "name", "shares", "cost", "close", "value", "P/L",
-        right=("shares", "cost", "close", "value", "P/L"),
+        "positions", "stock", "shares", "cost", "close", "value", "P/L",
+        right=("shares", "cost", "close", "value", "P/L"), cut=("stock",),
     )  # fmt: skip
     for symbol, held in sorted(seen.held.positions.items()) if seen.held else ():
+        name = f"{symbol} {seen.names.get(symbol, '')}"
         close = seen.closes_x100.get(symbol)
         if close is None:
-            table.add_row(symbol, seen.names.get(symbol, ""), f"{held.shares:,}", f"{held.cost_twd:,}", "unknown")
+            table.add_row(name, f"{held.shares:,}", f"{held.cost_twd:,}", "unknown")
             continue
         value_twd = close * held.shares // 100
         profit_twd = value_twd - held.cost_twd
+        told = f"{profit_twd:+,} ({profit_twd / held.cost_twd:+.1%})" if wide else f"{profit_twd / held.cost_twd:+.1%}"
         table.add_row(
-            symbol, seen.names.get(symbol, ""), f"{held.shares:,}", f"{held.cost_twd:,}", _price(close),
-            f"{value_twd:,}", Text(f"{profit_twd:+,} ({profit_twd / held.cost_twd:+.1%})", _colour(profit_twd)),
+            name, f"{held.shares:,}", f"{held.cost_twd:,}", _price(close), f"{value_twd:,}",
+            Text(told, _colour(profit_twd)),
         )  # fmt: skip
     if not table.rows:
         table.add_row("none", style="dim")
     return table
 
 
-def _orders(seen: Snapshot) -> Table:
-    table = _table(
-        "orders", "decided", "stock", "side", "shares", "limit", "state", "why", "last word",
-        right=("shares", "limit"),
-    )  # fmt: skip
+def _orders(seen: Snapshot, *, wide: bool) -> Table:
+    columns = ["decided", "stock", "side", "shares", "limit", "state", "why", "last word"]
+    table = _table("orders", *(columns if wide else columns[:-1]), right=("shares", "limit"), cut=("why", "last word"))
     for one in reversed(seen.orders):
-        table.add_row(
-            str(one.order.decided), one.order.symbol, str(one.order.side), f"{one.order.shares:,}",
+        row = [
+            f"{one.order.decided:%m-%d}", one.order.symbol, str(one.order.side), f"{one.order.shares:,}",
             _price(one.order.limit_x100), Text(str(one.state), _STATE_COLOUR.get(one.state, "cyan")),
             one.order.reason, one.note,
-        )  # fmt: skip
+        ]  # fmt: skip
+        table.add_row(*(row if wide else row[:-1]))
     if not table.rows:
         table.add_row("none", style="dim")
     return table
@@ -252,7 +266,7 @@ def _orders(seen: Snapshot) -> Table:
 
 def _forecasts(seen: Snapshot) -> Table:
     newest = seen.forecasts[0].as_of if seen.forecasts else ""
-    table = _table(f"forecasts {newest}", "stock", "close", "target", "", right=("close", "target", ""))
+    table = _table(f"forecasts {newest}", "stock", "close", "target", "return", right=("close", "target", "return"))
     ranked = sorted(seen.forecasts, key=lambda one: -_expected(seen, one))
     for one in ranked[:SHOWN]:
         expected = _expected(seen, one)
@@ -271,7 +285,7 @@ def _expected(seen: Snapshot, forecast: Forecast) -> float:
 
 
 def _moods(seen: Snapshot) -> Table:
-    table = _table("headlines", "stock", "mood", "headline")
+    table = _table("headlines", "stock", "mood", "headline", cut=("headline",))
     for article, mood in seen.moods:
         style = {"positive": UP, "negative": DOWN}.get(mood.label, "")
         certainty = max(mood.positive, mood.neutral, mood.negative)

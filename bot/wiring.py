@@ -90,6 +90,8 @@ def open_ports(config: Config) -> Iterator[Ports]:
     try:
         journal = Journal(db)
         journal.open_account(config.broker.kind, config.broker.start_cash_twd, clock.now())
+        market, companies = MarketStore(db), load_universe(config.universe)
+        market.add_companies(companies)
         yield Ports(
             clock=clock,
             bars=TwstockBars(config.feeds),
@@ -97,9 +99,9 @@ def open_ports(config: Config) -> Iterator[Ports]:
             news=news_of(config, clock),
             engine=lambda: engine_of(config),
             broker=broker_of(config, db),
-            market=MarketStore(db),
+            market=market,
             journal=journal,
-            companies=load_universe(config.universe),
+            companies=companies,
             choose=choose,
         )
     finally:

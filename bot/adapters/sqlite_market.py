@@ -10,6 +10,7 @@ from typing import Any
 
 from bot.core.forecast import Article, Forecast, ForecastBar, Sentiment
 from bot.core.market import Bar, from_x100, to_x100
+from bot.ports import Company
 
 
 class MarketStore:
@@ -68,6 +69,18 @@ class MarketStore:
         """The first session after `day` in which any stock traded, as far as bars are stored."""
         row = next(self.db.query("select min(session) as s from bars where session > ?", [day.isoformat()]))
         return date.fromisoformat(row["s"]) if row["s"] else None
+
+    # --- companies ----------------------------------------------------------------------------------------
+
+    def add_companies(self, companies: Iterable[Company]) -> None:
+        """Remember names and boards; the newest word counts."""
+        self.db["companies"].upsert_all(
+            [{"symbol": one.symbol, "name": one.name, "board": one.board} for one in companies], pk="symbol"
+        )
+
+    def names(self) -> dict[str, str]:
+        """Names by symbol, of every company ever looked at."""
+        return {row["symbol"]: row["name"] for row in self.db["companies"].rows}
 
     # --- closings -----------------------------------------------------------------------------------------
 

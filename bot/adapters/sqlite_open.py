@@ -125,3 +125,9 @@ def m002_journal(db: Any) -> None:
          "session": str, "price_x100": int},
         pk="key", strict=True,
     )  # fmt: skip
+
+
+@migrations()
+def m003_companies(db: Any) -> None:
+    """Names by code, so that a view needs no list of the exchange's 46,000 codes."""
+    db["companies"].create({"symbol": str, "name": str, "board": str}, pk="symbol", strict=True)

@@ -1,0 +1,46 @@
+"""Your configuration, pointed at a sandbox: every address replaced, everything else as you have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from bot.errors import ConfigError
+
+
+def write_rehearsal_config(original: Path, copy: Path, url: str, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write to `copy` the config at `original` with each feed, the broker and the clock at the sandbox `url`.
+
+    `changes` are further keys by table. Comments are kept, so that the copy reads like the original.
+
+    Raises:
+        ConfigError: `original` can't be read, or lacks a table.
+    """
+    try:
+        told = tomlkit.parse(original.read_text(encoding="utf-8"))
+        for table, keys in [*at_sandbox(url).items(), *changes.items()]:
+            inner: Any = told
+            for name in table.split("."):
+                inner = inner[name]
+            for key, value in keys.items():
+                inner[key] = value
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise ConfigError(f"{original}: {wrong}") from wrong
+    except (tomlkit.exceptions.ParseError, tomlkit.exceptions.NonExistentKey) as wrong:
+        raise ConfigError(f"{original}: {wrong}") from wrong
+    copy.write_text(tomlkit.dumps(told), encoding="utf-8")
+
+
+def at_sandbox(url: str) -> dict[str, dict[str, Any]]:
+    """The keys, by table, that point a config at the sandbox at `url`. Its exchange has no request limit."""
+    unhurried = {"requests_per_window": 1_000, "window_s": 1.0}
+    return {
+        "clock": {"url": url},
+        "feeds.twse": {"base_url": f"{url}/twse", **unhurried},
+        "feeds.tpex": {"base_url": f"{url}/tpex", **unhurried},
+        "feeds.newsapi": {"base_url": f"{url}/newsapi"},
+        "broker": {"kind": "stock_api", "base_url": f"{url}/stock/trading_api", "live": False},
+    }
