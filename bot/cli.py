@@ -100,8 +100,9 @@ def _run(config: Any, *, once: bool, session: date | None, last_day: date | None
     with open_ports(config) as ports:
         if once or session:
             check_session(session, ports)
-            if not run_due(ports, config, session):
-                raise Refused("not everything could be done yet: see `twtrader status`; run again later")
+            waiting = run_due(ports, config, session)
+            if waiting:
+                raise Refused(f"{waiting.stage} of {waiting.session} waits: {waiting.detail}; run again later")
             return
     daemon = Daemon(config, partial(open_ports, config))
     clock = SandboxClock(config.clock.url) if config.clock.url else None

@@ -28,8 +28,12 @@ RETRY_AFTER: Final = timedelta(minutes=10)
 OpenPorts = Callable[[], AbstractContextManager[Ports]]
 
 
-def run_due(ports: Ports, config: Config, session: date | None = None) -> bool:
-    """Run what the newest session (or `session`) still lacks and is due; False while something waits.
+def run_due(
+    ports: Ports, config: Config, session: date | None = None, stopped: Callable[[], bool] = lambda: False
+) -> StageRun | None:
+    """Run what the newest session (or `session`) still lacks and is due; returns the stage that waits, if one does.
+
+    `stopped` is asked between stages: a stage is never cut short.
 
     Raises:
         ValueError, LookAheadError ...: bugs; nothing may trade on them.
@@ -40,29 +44,28 @@ def run_due(ports: Ports, config: Config, session: date | None = None) -> bool:
         try:
             session = latest_session(now, config.timetable.at("prices"), holidays_of(ports))
         except DataMissing as missing:
-            _report_calendar(ports, now, str(missing))
-            return False
+            return _calendar_waits(ports, now, str(missing))
     for stage in STAGES:
-        if now < datetime.combine(session, config.timetable.at(stage)):
-            return True
+        if stopped() or now < datetime.combine(session, config.timetable.at(stage)):
+            return None
         run = ports.journal.stage(session, stage)
         if run is None or not run.final:
             run = run_stage(stage, session, ports, config)
         if not run.final:
-            return False
+            return run
         if run.outcome == "closed":
-            return True
-    return True
+            return None
+    return None
 
 
-def _report_calendar(ports: Ports, now: datetime, why: str) -> None:
+def _calendar_waits(ports: Ports, now: datetime, why: str) -> StageRun:
     """Without the list of closings nothing else can be known: say so where the user looks."""
-    ports.journal.record_stage(
-        StageRun(
-            session=now.date(), stage="calendar", started_at=now, duration_s=0.0, outcome="waiting", detail=why
-        )
+    run = StageRun(
+        session=now.date(), stage="calendar", started_at=now, duration_s=0.0, outcome="waiting", detail=why
     )
-    log.warning("calendar outcome=waiting detail=%s", why)
+    ports.journal.record_stage(run)
+    log.warning("stage session=%s stage=calendar outcome=waiting s=0 detail=%s", run.session, why)
+    return run
 
 
 class Daemon:
@@ -112,10 +115,10 @@ class Daemon:
             signal.signal(number, self._stop)
         with self.open_ports() as ports:
             while not self.stopped.is_set():
-                settled = run_due(ports, self.config)
+                waiting = run_due(ports, self.config, stopped=self.stopped.is_set)
                 now = clock.now()
                 wake = next_wakes(self.config.timetable, now)[0][0]
-                if not settled:
+                if waiting:
                     wake = min(wake, now + RETRY_AFTER)
                 if wake > until:
                     return
@@ -125,18 +128,18 @@ class Daemon:
         """One wake-up. The one place where anything may be caught: a bug halts, the rest is tried again."""
         try:
             with self.open_ports() as ports:
-                settled = run_due(ports, self.config)
+                again = run_due(ports, self.config, stopped=self.stopped.is_set) is not None
         except BotError as error:
             log.error("wake-up failed: %s", error)  # noqa: TRY400  (a user's problem: one line, no traceback)
-            settled = False
+            again = True
         except Exception as bug:  # the job boundary: nothing may trade on a bug
             log.exception("halted by a bug")
             self.failure = bug
             self.stopped.set()
             return
-        if not settled:
-            again = datetime.now(TAIPEI) + RETRY_AFTER
-            scheduler.add_job(self._wake, "date", run_date=again, args=[scheduler], id="retry", replace_existing=True)
+        if again and not self.stopped.is_set():
+            moment = datetime.now(TAIPEI) + RETRY_AFTER
+            scheduler.add_job(self._wake, "date", run_date=moment, args=[scheduler], id="retry", replace_existing=True)
 
     def _stop(self, *_: Any) -> None:
         """Let the running wake-up finish, then end."""
