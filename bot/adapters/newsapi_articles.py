@@ -79,7 +79,7 @@ class NewsApiArticles:
             )
         except NewsAPIException as error:
             answer = error.get_exception()
-        if answer.get("status") != "ok":
+        if answer.get("status") == "error":
             text = f"{answer.get('code')}: {answer.get('message')}".replace(self._api_key, "(key)")
             raise (Transient if answer.get("code") == UNEXPECTED else Refused)(text[:200])
         articles = answer.get("articles")

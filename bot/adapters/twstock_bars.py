@@ -51,6 +51,7 @@ _COUNT: Final = re.compile(r"[0-9]{1,3}(,[0-9]{3}){0,4}|[0-9]{1,15}")
 _PRICE: Final = re.compile(r"([0-9]{1,3}(,[0-9]{3}){0,2}|[0-9]{1,7})(\.[0-9]{1,4})?")
 _CHANGE: Final = re.compile(r"[-+X]? ?([0-9]{1,3}(,[0-9]{3})*|[0-9]+)(\.[0-9]+)?|除[權息]{1,2}|-*")
 _NOTHING: Final = re.compile(r"-*")  # "--", "---" or an empty cell
+_DATE_TOLD: Final = re.compile(r"([0-9]{4}|[0-9]{2,3}(?=/))/?([0-9]{2})(/?[0-9]{2})?")
 _MONTH_TOLD: Final = re.compile(r"([0-9]{2,3})年([0-9]{1,2})月")
 
 
@@ -282,6 +283,15 @@ def _has_table(answer: Mapping[str, Any]) -> bool:
     raise Transient(f"status {stat[:60]!r}" if stat else "an answer without a status")
 
 
+def _compact_month(text: str) -> str:
+    """YYYYMM of a date as TPEx tells it: 20251001, 2025/10/01, 114/10/01 or 114/10; else `text` itself."""
+    found = _DATE_TOLD.fullmatch(text)
+    if not found:
+        return text
+    year = int(found[1])
+    return f"{year if year > ROC_YEAR_0 else year + ROC_YEAR_0}{found[2]}"
+
+
 def _list_at(table: Mapping[str, Any], key: str) -> list[Any]:
     """The list under `key`; an answer cut short in the middle has none."""
     value = table.get(key)
@@ -330,9 +340,9 @@ def _tpex_table(answer: Mapping[str, Any], asked: Asked) -> Table:
         raise Transient("an answer whose table is none")
     subtitle = _plain(str(table.get("subtitle", "")))  # "6488 環球晶 114年05月"
     asked.check("stock", str(answer.get("code") or subtitle.partition(" ")[0]), asked.company.symbol)
-    dates = [str(there["date"]).replace("/", "") for there in (answer, table) if there.get("date")]
+    dates = [str(there["date"]) for there in (answer, table) if there.get("date")]
     for told in dates:
-        asked.check("month", told[:6], asked.compact)
+        asked.check("month", _compact_month(told), asked.compact)
     if subtitle:
         asked.check_month_in(subtitle)
     rows = _list_at(table, "data") if tables else []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Answer, Loopback
+from loopback import Answer, Loopback
 
 from bot.adapters.door import Door, checked_base_url, is_loopback, shown
 from bot.errors import ConfigError, DataMissing
@@ -66,7 +66,7 @@ def test_tries_again_when_the_answer_may_be_better_next_time(loopback: Loopback,
 
 def test_does_not_repeat_a_question_that_the_server_does_not_know(loopback: Loopback) -> None:
     loopback.tell(Answer(b"", status=404))
-    with pytest.raises(DataMissing, match="2330 2025-03: HTTP 404$"):
+    with pytest.raises(DataMissing, match=r"2330 2025-03: HTTP 404$"):
         read(door_to(loopback.url))
     assert len(loopback.requests) == 1
 
@@ -85,7 +85,7 @@ def test_an_unreachable_feed_is_named_in_one_line_and_then_gets_one_try_each_unt
     with pytest.raises(DataMissing) as failed:
         read(door)
     assert str(failed.value) == f"twse at {loopback.url}: 2330 2025-03: connection refused, 4 tries"
-    with pytest.raises(DataMissing, match="connection refused, 1 try$"):
+    with pytest.raises(DataMissing, match=r"connection refused, 1 try$"):
         read(door)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.adapters.pace import Pace, pace_of
@@ -42,6 +42,7 @@ def test_a_request_that_fails_counts_too() -> None:
         assert time.slept == [5.0]
 
 
+@settings(deadline=None)
 @given(
     requests=st.integers(1, 5),
     window_s=st.floats(0.5, 10),

@@ -42,7 +42,7 @@ def test_ends_with_one_line_that_names_server_question_and_last_reason() -> None
 
 def test_does_not_repeat_what_was_refused() -> None:
     read, calls = failing(Refused("apiKeyInvalid"))
-    with pytest.raises(DataMissing, match="^twse at https://exchange.example: x: apiKeyInvalid$"):
+    with pytest.raises(DataMissing, match=r"^twse at https://exchange.example: x: apiKeyInvalid$"):
         RETRY("x", read)
     assert len(calls) == 1
 
@@ -80,7 +80,7 @@ def test_waits_as_long_as_the_server_asks(slept: list[float]) -> None:
 
 def test_gives_up_at_once_when_asked_to_wait_too_long(slept: list[float]) -> None:
     read, calls = failing(AskedToWait("HTTP 429, come back in 3600 s", 3600.0))
-    with pytest.raises(DataMissing, match="come back in 3600 s, 1 try$"):
+    with pytest.raises(DataMissing, match=r"come back in 3600 s, 1 try$"):
         RETRY("x", read)
     assert (len(calls), slept) == (1, [])
 

@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conftest import Answer, Loopback, feeds_config, recorded
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from loopback import Answer, Loopback, feeds_config, recorded
 
 from bot.adapters.twstock_bars import Asked, TwstockBars
 from bot.core.market import Bar
@@ -158,6 +158,15 @@ class TestAnotherQuestionsAnswer:
     def test_tpex(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(Transient):
             tpex_bars(changed(TPEX, **wrong))
+
+    @pytest.mark.parametrize("told", ["20251001", "2025/10/01", "114/10/01", "114/10"])
+    def test_tpex_tells_its_month_in_either_calendar(self, told: str) -> None:
+        assert tpex_bars(changed(TPEX, date=told)) == WAFER_BARS
+
+    @pytest.mark.parametrize("told", ["114/09/01", "1141001", "2025", "10/01"])
+    def test_tpex_date_of_another_month(self, told: str) -> None:
+        with pytest.raises(Transient):
+            tpex_bars(changed(TPEX, date=told))
 
     def test_tpex_subtitle(self) -> None:
         for subtitle in ("6488 環球晶 114年09月", "6488 環球晶"):
@@ -325,12 +334,14 @@ def check_against_the_cells(answer: Any, asked: Asked, names: tuple[str, ...], t
         assert count == (None if set(cell) <= {"-"} else int(cell.replace(",", "")) * unit)
 
 
+@settings(deadline=None)
 @given(answer=mutations(TWSE))
 def test_a_mutated_twse_row_is_an_error_or_exactly_the_right_bar(answer: Any) -> None:
     names = ("日期", "成交股數", "成交金額", "開盤價", "最高價", "最低價", "收盤價", "漲跌價差", "成交筆數")
     check_against_the_cells(answer, TWSE_ASKED, names, 1)
 
 
+@settings(deadline=None)
 @given(answer=mutations(TPEX))
 def test_a_mutated_tpex_row_is_an_error_or_exactly_the_right_bar(answer: Any) -> None:
     names = ("日期", "成交張數", "成交仟元", "開盤", "最高", "最低", "收盤", "漲跌", "筆數")
@@ -344,6 +355,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(key=st.sampled_from(sorted(TWSE)), value=JSON)
 def test_any_twse_envelope_is_an_error_or_the_right_bars(key: str, value: Any) -> None:
     try:
@@ -352,9 +364,10 @@ def test_any_twse_envelope_is_an_error_or_the_right_bars(key: str, value: Any) -
         return
     assert bars in ([], TSMC_BARS)
     if not bars:
-        assert key == "data" and value == []
+        assert (key, value) == ("data", [])
 
 
+@settings(deadline=None)
 @given(place=st.sampled_from(["top", "table"]), key=st.text(max_size=3), value=JSON, data=st.data())
 def test_any_tpex_envelope_is_an_error_or_the_right_bars(place: str, key: str, value: Any, data: st.DataObject) -> None:
     answer = copy.deepcopy(TPEX)
