@@ -94,45 +94,58 @@ def facts(result: Backtest) -> dict[str, Any]:
 
 def headline(one: Score, hold: Score) -> str:
     """One line: what is left under the fill rule that is worst for it, and what holding would have left."""
-    return (
-        f"{one.forecaster}: {_percent(one.total_return)} under its worst fill rule, `{one.fill_rule}`; "
-        f"buy-and-hold {_percent(hold.total_return)}"
-    )
+    told = f"{_percent(one.total_return)} under its worst fill rule, `{one.fill_rule}`"
+    if not one.fills:
+        told = "no trade"
+    return f"{one.forecaster}: {told}; buy-and-hold {_percent(hold.total_return)}"
 
 
 # --- the terminal -----------------------------------------------------------------------------------------
 
-COLUMNS: Final = ("forecaster", "fill rule", "return", "a year", "Sharpe", "max fall", "trades", "win rate",
-                  "profit factor", "fees NT$", "tax NT$", "turnover")  # fmt: skip
+COLUMNS: Final = ("forecaster", "fill rule", "return", "a year", "Sharpe", "max fall", "trades", "open", "win rate",
+                  "profit factor", "fees NT$k", "tax NT$k", "turnover")  # fmt: skip
+LEAST_WIDTH: Final = 104  # characters; a pipe has no width of its own
+FIRST_COLUMN: Final = 16  # characters; a longer model name is folded
 
 
 def print_report(result: Backtest, folder: Path) -> None:
     """The table, the headline, the notes and where the files are, on stdout."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    told = facts(result)
-    title = f"{told['from']}..{told['to']}, {told['sessions']} sessions, {told['sessions_a_year']:g} a year"
-    table = Table(title=title, header_style="bold")
-    for number, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if number < 2 else "right")  # noqa: PLR2004
-    before = ""
-    for one in result.scores:
-        if before and one.forecaster != before:
-            table.add_section()
-        before = one.forecaster
-        cells = _cells(one, worst=one in result.headlines)
-        cells_as_text = [Text(cell) for cell in cells]
-        cells_as_text[2].stylize("red" if one.total_return > 0 else "green" if one.total_return < 0 else "")
-        table.add_row(*cells_as_text, style="bold" if one in result.headlines else "")
     console = Console()
-    console.print(table)
-    for line in told["headline"]:
-        console.print(line, style="bold", markup=False, highlight=False)
+    if console.width < LEAST_WIDTH:
+        console = Console(width=LEAST_WIDTH)
+    console.print(_screen_table(result))
+    for one in result.headlines:
+        console.print(headline(one, result.scores[-1]), style="bold", markup=False, highlight=False)
     for note in result.notes:
         console.print(f"note: {note}", style="dim", markup=False, highlight=False)
     console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _screen_table(result: Backtest) -> Any:
+    """A section for each forecaster, its worst row in bold."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    sessions = result.runs[0].sessions
+    title = f"{sessions[0]}..{sessions[-1]}, {len(sessions)} sessions, {result.sessions_a_year:g} a year"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("\nfill rule", overflow="fold", min_width=FIRST_COLUMN)
+    for column in COLUMNS[2:]:
+        table.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
+    before = ""
+    for one in result.scores:
+        if one.forecaster != before:
+            table.add_section()
+            table.add_row(Text(one.forecaster, style="cyan"))
+            before = one.forecaster
+        worst = one in result.headlines
+        cells = [Text(cell) for cell in _cells(one, worst=worst)]
+        cells[2].stylize({"up": "red", "down": "green", "": ""}[_direction(one.total_return)])
+        table.add_row(Text("  ") + cells[1], *cells[2:], style="bold" if worst else "")
+    return table
 
 
 def _cells(one: Score, *, worst: bool) -> list[str]:
@@ -144,17 +157,25 @@ def _cells(one: Score, *, worst: bool) -> list[str]:
         _percent(one.annual_return),
         _number(one.sharpe),
         _percent(one.max_drawdown),
-        f"{one.trades:,}" + (f" +{one.open_positions} open" if one.open_positions else ""),
+        f"{one.trades:,}",
+        f"{one.open_positions:,}",
         _percent(one.win_rate, sign=""),
         _number(one.profit_factor),
-        f"{one.commission_twd:,}",
-        f"{one.tax_twd:,}",
+        _thousands(one.commission_twd),
+        _thousands(one.tax_twd),
         f"{one.turnover:,.1f}x",
     ]
 
 
 def _percent(fraction: float | None, sign: str = "+") -> str:
-    return "-" if fraction is None else f"{fraction:{sign}.1%}"
+    if fraction is None:
+        return "-"
+    return f"{fraction:{sign}.1%}" if fraction else "0.0%"
+
+
+def _thousands(money_twd: int) -> str:
+    """Thousands of NT$, with a decimal where a small sum would else look like nothing."""
+    return f"{money_twd / 1_000:,.0f}" if money_twd >= 100_000 else f"{money_twd / 1_000:,.1f}"  # noqa: PLR2004
 
 
 def _number(figure: float | None) -> str:

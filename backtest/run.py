@@ -7,12 +7,11 @@ import json
 import re
 import subprocess
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
@@ -280,19 +279,24 @@ def _notes(
                 f"{forecaster.name}: no forecast as of {len(silent)} of {len(sessions) - 1} sessions, "
                 f"the first {silent[0]}: it abstains"
             )
-    for before, after in pairwise([*runs[:-1], None]):
-        last_rule = before is not None and (after is None or after.forecaster != before.forecaster)
-        if last_rule and before and not any(run.fills for run in runs if run.forecaster == before.forecaster):
-            yield f"{before.forecaster}: no trade under any fill rule: no forecast paid after costs, or none was filled"
+    for name in dict.fromkeys(run.forecaster for run in runs[:-1]):
+        if not any(run.fills for run in runs if run.forecaster == name):
+            yield f"{name}: no trade under any fill rule: {_why_idle(run for run in runs if run.forecaster == name)}"
     yield from hole_notes(history, sessions)
     yield "prices are unadjusted and dividends are not counted, neither in the runs nor in buy-and-hold"
+
+
+def _why_idle(runs: Iterable[Run]) -> str:
+    """Why nothing traded, in words."""
+    ordered = sum(len(step.orders) for run in runs for step in run.steps)
+    return f"none of its {ordered} orders was filled" if ordered else "it never promised enough to pay the costs"
 
 
 # --- what it is called ------------------------------------------------------------------------------------
 
 
 def _run_id(config: Config, history: History, sessions: Sequence[date], forecasters: Sequence[Forecaster]) -> str:
-    """Days, forecasters, config, data and code: the same id means the same figures."""
+    """Days, forecasters, config, data and code. The same id means the same figures, unless the code is "-changed"."""
     backtest = {"fill_rules": config.backtest.fill_rules, "start_cash_twd": config.backtest.start_cash_twd}
     knobs = [asdict(config.rules), asdict(config.costs), backtest]
     data = [history.digest(), *(forecaster.digest() for forecaster in forecasters)]
