@@ -168,7 +168,10 @@ def _watch(console: Any, config: Any, db: Any) -> None:
 
     from bot.status import render
 
-    with suppress(KeyboardInterrupt), Live(render(_snapshot(config, db), console.width), console=console, screen=True) as live:
+    with (
+        suppress(KeyboardInterrupt),
+        Live(render(_snapshot(config, db), console.width), console=console, screen=True) as live,
+    ):
         while True:
             time.sleep(2)
             live.update(render(_snapshot(config, db), console.width))
@@ -198,7 +201,7 @@ def orders(context: typer.Context, as_json: JsonOption = False) -> None:
 
     config = load_config(context.obj)
     listed = Journal(open_database(config.store.path, create=False)).orders()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"key": one.order.key, "shares": one.order.shares, "limit": one.order.limit_x100 / 100,
          "state": str(one.state), "reason": one.order.reason, "note": one.note}
         for one in listed
@@ -208,7 +211,12 @@ def orders(context: typer.Context, as_json: JsonOption = False) -> None:
         return
     table = Table("order", "shares", "limit", "state", "why", "last word")
     for row in rows:
-        table.add_row(str(row["key"]), f"{row['shares']:,}", f"{row['limit']:,.2f}", *list(row.values())[3:])
+        table.add_row(
+            str(row["key"]),
+            f"{row['shares']:,}",
+            f"{row['limit']:,.2f}",
+            *[str(value) for value in list(row.values())[3:]],
+        )
     Console().print(table)
 
 

@@ -60,9 +60,7 @@ def run_due(
 
 def _calendar_waits(ports: Ports, now: datetime, why: str) -> StageRun:
     """Without the list of closings nothing else can be known: say so where the user looks."""
-    run = StageRun(
-        session=now.date(), stage="calendar", started_at=now, duration_s=0.0, outcome="waiting", detail=why
-    )
+    run = StageRun(session=now.date(), stage="calendar", started_at=now, duration_s=0.0, outcome="waiting", detail=why)
     ports.journal.record_stage(run)
     log.warning("stage session=%s stage=calendar outcome=waiting s=0 detail=%s", run.session, why)
     return run

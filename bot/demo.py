@@ -120,7 +120,11 @@ def _twtrader(config: Path, *words: str, capture: bool = False) -> str:
         Refused: it failed.
     """
     done = subprocess.run(  # noqa: S603
-        _command(config, *words), env=_environment(), check=False, text=True, stdout=subprocess.PIPE if capture else None
+        _command(config, *words),
+        env=_environment(),
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE if capture else None,
     )
     if done.returncode:
         raise Refused(f"`twtrader {' '.join(words)}` ended with {done.returncode}")

@@ -222,7 +222,9 @@ def _stages(seen: Snapshot) -> Table:
     table = _table("last run", "stage", "session", "took", "outcome", "detail", right=("took",), cut=("detail",))
     for run in seen.stages:
         style = {"failed": "yellow", "waiting": "yellow", "closed": "dim", "skipped": "dim"}.get(run.outcome, "")
-        table.add_row(run.stage, f"{run.session:%m-%d}", f"{run.duration_s:.1f} s", run.outcome, run.detail, style=style)
+        table.add_row(
+            run.stage, f"{run.session:%m-%d}", f"{run.duration_s:.1f} s", run.outcome, run.detail, style=style
+        )
     return table
 
 
@@ -239,7 +241,8 @@ def _positions(seen: Snapshot, *, wide: bool) -> Table:
             continue
         value_twd = close * held.shares // 100
         profit_twd = value_twd - held.cost_twd
-        told = f"{profit_twd:+,} ({profit_twd / held.cost_twd:+.1%})" if wide else f"{profit_twd / held.cost_twd:+.1%}"
+        share = f"{profit_twd / held.cost_twd:+.1%}"
+        told = f"{profit_twd:+,} ({share})" if wide else share
         table.add_row(
             name, f"{held.shares:,}", f"{held.cost_twd:,}", _price(close), f"{value_twd:,}",
             Text(told, _colour(profit_twd)),
@@ -253,7 +256,7 @@ def _orders(seen: Snapshot, *, wide: bool) -> Table:
     columns = ["decided", "stock", "side", "shares", "limit", "state", "why", "last word"]
     table = _table("orders", *(columns if wide else columns[:-1]), right=("shares", "limit"), cut=("why", "last word"))
     for one in reversed(seen.orders):
-        row = [
+        row: list[str | Text] = [
             f"{one.order.decided:%m-%d}", one.order.symbol, str(one.order.side), f"{one.order.shares:,}",
             _price(one.order.limit_x100), Text(str(one.state), _STATE_COLOUR.get(one.state, "cyan")),
             one.order.reason, one.note,

@@ -21,7 +21,7 @@ from bot.universe import load_universe
 
 
 def clock_of(config: Config) -> Clock:
-    """This machine's clock, or the sandbox's that the config names."""
+    """The clock of this machine, or the sandbox's that the config names."""
     return SandboxClock(config.clock.url) if config.clock.url else SystemClock()
 
 

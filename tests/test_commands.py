@@ -153,9 +153,7 @@ def resident_mb(pid: int) -> float:
 def test_a_cycle_then_the_views(tmp_path: Path) -> None:
     """`run --once` at a sandbox, `--choose`, then what status and orders say of it."""
     with start_sandbox(SandboxSettings(start=at(MONDAY, "18:40"), codes=("2330", "2317", "6488"), seed=3)) as sandbox:
-        config = rehearsal(
-            tmp_path, sandbox.url, ["2330", "2317", "6488"], rules={"entry_edge_bps": -100}
-        )
+        config = rehearsal(tmp_path, sandbox.url, ["2330", "2317", "6488"], rules={"entry_edge_bps": -100})
         done = twtrader(config, "run", "--once", "--choose", "1")
         assert done.returncode == 0, done.stderr
         seen = json.loads(twtrader(config, "status", "--json").stdout)
@@ -171,4 +169,3 @@ def test_a_cycle_then_the_views(tmp_path: Path) -> None:
         assert sandbox.requests()["/stock/trading_api/buy"] == 1
         assert "2025-03-04 is in the future" in one_line(twtrader(config, "run", "--date", "2025-03-04"))
         assert "2025-03-02 is no session" in one_line(twtrader(config, "run", "--date", "2025-03-02"))
-

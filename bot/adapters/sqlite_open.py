@@ -92,16 +92,12 @@ def m001_market(db: Any) -> None:
 @migrations()
 def m002_journal(db: Any) -> None:
     """What we did: the account, stages, decisions, orders and all their states, fills, equity, surprises."""
-    db["account"].create(
-        {"id": int, "broker": str, "start_cash_twd": int, "opened_at": str}, pk="id", strict=True
-    )
+    db["account"].create({"id": int, "broker": str, "start_cash_twd": int, "opened_at": str}, pk="id", strict=True)
     db["stages"].create(
         {"session": str, "stage": str, "started_at": str, "duration_s": float, "outcome": str, "detail": str},
         pk=("session", "stage"), strict=True,
     )  # fmt: skip
-    db["decisions"].create(
-        {"session": str, "decided_at": str, "sha256": str, "inputs": str}, pk="session", strict=True
-    )
+    db["decisions"].create({"session": str, "decided_at": str, "sha256": str, "inputs": str}, pk="session", strict=True)
     db["orders"].create(
         {"key": str, "symbol": str, "decided": str, "side": str, "shares": int, "limit_x100": int, "reason": str,
          "state": str},
