@@ -293,5 +293,3 @@ def _plain(message: str) -> str:
     if "missing required field" in what:
         return f"missing key `{table}.{what.split('`')[1]}`"
     return f"`{table}`: {what}"
-
-

@@ -383,7 +383,6 @@ def holidays_of(ports: Ports) -> HolidaysOf:
     return of
 
 
-
 STAGE_WORK: Final[Mapping[str, Callable[[date, Ports, Config], Outcome]]] = {
     "prices": gather_bars,
     "settle": settle_orders,

@@ -43,9 +43,7 @@ class PaperBroker:
     def end_session(self, session: date, bars: Mapping[str, Bar]) -> None:
         """Fill or drop every order that rested for `session`; a second time finds none."""
         rows = list(
-            self.db.query(
-                "select * from paper_orders where state = 'resting' and decided < ?", [session.isoformat()]
-            )
+            self.db.query("select * from paper_orders where state = 'resting' and decided < ?", [session.isoformat()])
         )
         with self.db.atomic():
             for row in rows:

@@ -161,4 +161,3 @@ def check_address(config: BrokerConfig) -> None:
         raise ConfigError(f"`broker.live` is false, so no order may leave for {parts.hostname}")
     if os.environ.get("TWTRADER_LIVE") != "1":
         raise ConfigError(f"TWTRADER_LIVE=1 is not set, so no order may leave for {parts.hostname}")
-

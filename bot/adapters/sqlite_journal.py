@@ -145,9 +145,7 @@ class Journal:
             f"from orders o {where} order by decided, side desc, symbol",
             [str(state) for state in states],
         )
-        return [
-            JournalOrder(order=_order(row), state=OrderState(row["state"]), note=row["note"] or "") for row in rows
-        ]
+        return [JournalOrder(order=_order(row), state=OrderState(row["state"]), note=row["note"] or "") for row in rows]
 
     def open_orders(self) -> list[JournalOrder]:
         """Orders whose fate is not final."""

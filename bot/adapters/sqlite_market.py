@@ -95,9 +95,7 @@ class MarketStore:
         """Store the exchange's list of `year`, replacing an older one."""
         with self.db.atomic():
             self.db.execute("delete from holidays where session like ?", [f"{year:04d}-%"])
-            self.db["holidays"].insert_all(
-                [{"session": day.isoformat(), "name": name} for day, name in names.items()]
-            )
+            self.db["holidays"].insert_all([{"session": day.isoformat(), "name": name} for day, name in names.items()])
             self.db["holiday_years"].upsert({"year": year, "fetched_at": fetched_at.isoformat()}, pk="year")
 
     # --- headlines ----------------------------------------------------------------------------------------
@@ -124,9 +122,7 @@ class MarketStore:
         """Store answers; the same question to the same model is answered once."""
         self.db["forecasts"].insert_all([_forecast_row(one, made_at) for one in forecasts], ignore=True)
 
-    def forecasts(
-        self, *, as_of: date, model: str, past_sessions: int, future_sessions: int
-    ) -> dict[str, Forecast]:
+    def forecasts(self, *, as_of: date, model: str, past_sessions: int, future_sessions: int) -> dict[str, Forecast]:
         """The answers of `model` as of one session, by symbol."""
         rows = self.db.query(
             "select * from forecasts where as_of = ? and model = ? and past_sessions = ? and future_sessions = ?",
@@ -153,9 +149,7 @@ class MarketStore:
 
     def newest_forecasts(self) -> list[Forecast]:
         """The answers of the last session that has any, by symbol."""
-        rows = self.db.query(
-            "select * from forecasts where as_of = (select max(as_of) from forecasts) order by symbol"
-        )
+        rows = self.db.query("select * from forecasts where as_of = (select max(as_of) from forecasts) order by symbol")
         return [_forecast(row) for row in rows]
 
     def add_sentiments(self, model: str, moods: Mapping[str, Sentiment], made_at: datetime) -> None:

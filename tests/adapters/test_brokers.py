@@ -213,5 +213,3 @@ def test_no_order_leaves_by_accident(
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=message):
         StockApiBroker(config(tmp_path, broker={"kind": "stock_api", **keys}).broker)
-
-
