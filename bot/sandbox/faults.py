@@ -72,10 +72,9 @@ class Wire:
         self.faults: list[Fault] = []
 
     def saw(self, method: str, path: str) -> None:
-        """Write a request down; control requests are not counted."""
-        if not path.startswith(_CONTROL):
-            self.counts[path] += 1
-            self.recent.append({"method": method, "path": path, "seconds": time.monotonic()})
+        """Write a request down."""
+        self.counts[path] += 1
+        self.recent.append({"method": method, "path": path, "seconds": time.monotonic()})
 
     def take(self, path: str) -> Fault | None:
         """The oldest fault that waits for `path`, once fewer from now on."""
@@ -96,8 +95,8 @@ class FaultMiddleware:
         self._wire = wire
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count, then answer rightly or wrongly."""
-        if scope["type"] != "http":
+        """Count, then answer rightly or wrongly. The sandbox's own routes are neither counted nor broken."""
+        if scope["type"] != "http" or scope["path"].startswith(_CONTROL):
             await self._app(scope, receive, send)
             return
         self._wire.saw(scope["method"], scope["path"])

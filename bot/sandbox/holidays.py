@@ -9,10 +9,12 @@ from typing import Final
 from bot.errors import Refused
 
 SATURDAY: Final = 5
+MORE_HOLIDAYS_SINCE: Final = 2025  # Source: 紀念日及節日實施條例, in force since 2025-05-28
 _DAY: Final = timedelta(days=1)
 
 # Sessions called off on the eve or the morning. Source: TWSE closes when the Taipei City Government suspends work;
-# every date is a weekday without bars in the exchange's own data and not in its yearly schedule.
+# every date to 2024 is a weekday without bars in the exchange's own data and not in its yearly schedule, the last
+# one is from our DESIGN.md.
 TYPHOON_CLOSURES: Final = frozenset(
     {
         date(2015, 7, 10),  # Chan-hom
@@ -88,7 +90,12 @@ def scheduled(year: int) -> dict[date, str]:
         (date(year, 10, 10), "國慶日"),
         (date(year + 1, 1, 1), "中華民國開國紀念日"),
     )
-    for feast, name in feasts:
+    since_2025 = (
+        (date(year, 9, 28), "孔子誕辰紀念日"),
+        (date(year, 10, 25), "臺灣光復暨金門古寧頭大捷紀念日"),
+        (date(year, 12, 25), "行憲紀念日"),
+    )
+    for feast, name in (*feasts, *(since_2025 if year >= MORE_HOLIDAYS_SINCE else ())):
         closed.setdefault(_observed(feast, closed), name)
     return {day: closed[day] for day in sorted(closed) if day.year == year}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -57,11 +58,12 @@ class NewsDesk:
 
     def published(self, since: datetime, until: datetime) -> list[Headline]:
         """All headlines with since <= published_at <= until, newest first."""
-        first, last = since.astimezone(TAIPEI).date(), until.astimezone(TAIPEI).date()
+        sessions = self._market.sessions
+        first = bisect_left(sessions, since.astimezone(TAIPEI).date())
+        last = bisect_right(sessions, until.astimezone(TAIPEI).date())
         found = [
             headline
-            for session in self._market.sessions
-            if first <= session <= last
+            for session in sessions[first:last]
             for code in self._market.companies
             for headline in self.about(code, session)
             if since <= headline.published_at <= until

@@ -168,6 +168,8 @@ def _quote(row: Sequence[str], before_x100: int, ex_dates: frozenset[date]) -> Q
 def _x100(text: str) -> int:
     """`140.5` -> 14050, exactly; empty -> 0. Remembered: ticks repeat, and a request must not wait for 95,000 rows."""
     whole, _, cents = text.partition(".")
+    if whole.startswith("-"):
+        raise ValueError(f"{text} is negative")
     if len(cents.rstrip("0")) > 2:  # noqa: PLR2004  (hundredths)
         raise ValueError(f"{text} is finer than 0.01 TWD")
     return int(whole or 0) * 100 + int((cents + "00")[:2])
