@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
-
-from bot.adapters.door import checked_base_url, is_loopback, shown
-from bot.adapters.retry import Retry, Unreachable
 from bot.config import TAIPEI
 from bot.errors import DataMissing, Refused, Transient
+
+if TYPE_CHECKING:
+    import httpx  # a tenth of a second that `twtrader status` on this machine's clock need not wait
 
 _TIMEOUT_S = 5.0
 _ATTEMPTS = 3
@@ -34,6 +33,11 @@ class SandboxClock:
         Raises:
             ConfigError: `url` is no address.
         """
+        import httpx
+
+        from bot.adapters.door import checked_base_url, is_loopback, shown
+        from bot.adapters.retry import Retry
+
         base_url = checked_base_url(url, "clock.url")
         self._url = f"{base_url}/sandbox/clock"
         self._retry = Retry(source=f"clock at {shown(base_url)}", attempts=_ATTEMPTS, first_pause_s=_FIRST_PAUSE_S)
@@ -69,6 +73,10 @@ class SandboxClock:
             raise Refused(str(failed)) from failed
 
     def _once(self, method: str, body: dict[str, str] | None) -> datetime:
+        import httpx
+
+        from bot.adapters.retry import Unreachable
+
         try:
             response = self._client.request(method, self._url, json=body)
         except httpx.TimeoutException as error:
