@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -310,6 +311,8 @@ def _x100(text: str) -> int:
         ValueError: no number, or finer than 0.01 TWD.
     """
     hundredths = float(text) * 100
+    if not isfinite(hundredths):
+        raise ValueError(f"{text} is not a price")
     price_x100 = round(hundredths)
     if abs(hundredths - price_x100) > 1e-6:  # noqa: PLR2004  (far above the float's error, far below a hundredth)
         raise ValueError(f"{text} is finer than 0.01 TWD")
