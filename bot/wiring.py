@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol, runtime_checkable
 
 from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.broker_stock_api import StockApiBroker
@@ -18,6 +18,14 @@ from bot.day import Ports
 from bot.errors import ConfigError
 from bot.ports import Broker, Clock, Engine, NewsFeed
 from bot.universe import load_universe
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """Holds a connection that is given back at the end."""
+
+    def close(self) -> None:
+        """Give it back."""
 
 
 def clock_of(config: Config) -> Clock:
@@ -85,24 +93,29 @@ def open_ports(config: Config) -> Iterator[Ports]:
     from bot.adapters.twstock_bars import TwstockBars
     from bot.adapters.twstock_signals import choose
 
-    clock = clock_of(config)
-    db = open_database(config.store.path)
-    try:
-        journal = Journal(db)
+    with ExitStack() as opened:
+        clock = clock_of(config)
+        if isinstance(clock, SandboxClock):
+            opened.callback(clock.close)
+        db = open_database(config.store.path)
+        opened.callback(db.close)
+        market, journal, companies = MarketStore(db), Journal(db), load_universe(config.universe)
         journal.open_account(config.broker.kind, config.broker.start_cash_twd, clock.now())
-        market, companies = MarketStore(db), load_universe(config.universe)
         market.add_companies(companies)
+        bars, holidays = TwstockBars(config.feeds), TwseHolidays(config.feeds.twse)
+        news, broker = news_of(config, clock), broker_of(config, db)
+        for door in (bars, holidays, news, broker):
+            if isinstance(door, Closes):
+                opened.callback(door.close)
         yield Ports(
             clock=clock,
-            bars=TwstockBars(config.feeds),
-            holidays=TwseHolidays(config.feeds.twse),
-            news=news_of(config, clock),
+            bars=bars,
+            holidays=holidays,
+            news=news,
             engine=lambda: engine_of(config),
-            broker=broker_of(config, db),
+            broker=broker,
             market=market,
             journal=journal,
             companies=companies,
             choose=choose,
         )
-    finally:
-        db.close()

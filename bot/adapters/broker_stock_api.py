@@ -118,6 +118,10 @@ class StockApiBroker:
         """The API never says at what price; by its rule an order fills at its limit."""
         del orders
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
     def _post(self, call: str, form: Mapping[str, str]) -> httpx.Response:
         return self._http.post(
             f"{self._base}/{call}", data={"account": self._account, "password": self._password, **form}
