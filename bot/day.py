@@ -216,7 +216,7 @@ def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
 
 def _questions(session: date, ports: Ports, config: Config) -> list[Question]:
     """One question for each stock that traded in `session` and has a full past."""
-    wanted = config.model.past_sessions + 1  # each bar is told relative to the close before it
+    wanted = config.model.past_sessions
     reach = max(wanted, config.history.sessions)
     bars = {one.symbol: ports.market.bars(one.symbol, until=session, last=reach) for one in ports.companies}
     bars = {symbol: past for symbol, past in bars.items() if len(past) >= wanted and past[-1].session == session}

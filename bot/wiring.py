@@ -53,9 +53,9 @@ def engine_of(config: Config) -> Engine:
         Refused: the model is not there.
     """
     if config.model.engine == "naive":
-        from bot.adapters.naive_forecaster import NaiveForecaster
+        from bot.adapters.naive_forecaster import NaiveEngine
 
-        return NaiveForecaster()
+        return NaiveEngine()
     from bot.adapters.llm_child import ChildEngine
 
     return ChildEngine(config.model)
