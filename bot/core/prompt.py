@@ -1,0 +1,186 @@
+r"""The model's language: a window of bars as text, the answer it writes in return, and the sentiment question.
+
+Each bar is a line of four 3-digit codes, open high low close, told as signed steps from the close before it:
+500 = unchanged, one step = 1/500 of the daily limit (0.02 % at 10 %). Any digits are a valid answer, so an engine
+may force the line ends, choose among digits only, and always gets bars inside the daily limit and on the tick.
+
+    close before 1040; open 1045, high 1050, low 1035, close 1045  ->  "524548476524\n"
+
+Nothing stands between the codes: that is a quarter fewer tokens, it cuts into one token a code on tokenizers with
+3-digit tokens, and a small model copies the low into the close far more often where blanks show it the columns.
+
+Training, live and backtest write their questions here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Final, Protocol
+
+from bot.core.forecast import ForecastBar
+from bot.core.market import (
+    Bar,
+    ceil_to_tick_x100,
+    floor_to_tick_x100,
+    from_x100,
+    is_etf,
+    limit_down_x100,
+    limit_pct,
+    limit_up_x100,
+    to_x100,
+)
+
+CODES: Final = 1000  # a code is 000..999
+CODE_DIGITS: Final = 3
+UNCHANGED: Final = 500  # the code of the close before
+STEPS: Final = 500  # steps from unchanged to the daily limit
+FIELDS: Final = ("open", "high", "low", "close")
+BAR_PATTERN: Final = re.compile(r"(\d{3})(\d{3})(\d{3})(\d{3})\n", re.ASCII)
+
+
+class Prices(Protocol):
+    """Anything with the four prices of a session: a `Bar`, a `ForecastBar`. TWD per share."""
+
+    @property
+    def open(self) -> Decimal:
+        """The first price."""
+
+    @property
+    def high(self) -> Decimal:
+        """The highest price."""
+
+    @property
+    def low(self) -> Decimal:
+        """The lowest price."""
+
+    @property
+    def close(self) -> Decimal:
+        """The last price."""
+
+
+def code_of(price_x100: int, before_x100: int, pct: int = 10) -> int:
+    """The code nearest to a price, seen from the close before it; prices outside the limit get the end codes."""
+    per_step = before_x100 * pct  # 50,000 hundredths of a step
+    steps = (2 * (price_x100 - before_x100) * 100 * STEPS + per_step) // (2 * per_step)  # rounded half up
+    return min(max(UNCHANGED + steps, 0), CODES - 1)
+
+
+def price_of_x100(code: int, before_x100: int, etf: bool, pct: int = 10) -> int:  # noqa: FBT001
+    """The tradable price nearest to a code's, inside the daily limit; 000 and 999 are the two limits themselves.
+
+    `price_of_x100(code_of(p)) == p` for every tradable `p` inside the limit while the tick at the lower limit is wider
+    than 1.5 steps: for stocks up to TWD 16,000 and funds up to TWD 150 (beyond, `p` comes back within two steps).
+    """
+    lowest, highest = limit_down_x100(before_x100, etf, pct), limit_up_x100(before_x100, etf, pct)
+    if code == 0:
+        return lowest
+    if code == CODES - 1:
+        return highest
+    scaled = before_x100 * (100 * STEPS + (code - UNCHANGED) * pct)  # the exact price times 50,000
+    scale = 100 * STEPS
+    below = max(floor_to_tick_x100(scaled // scale, etf), lowest)
+    above = min(ceil_to_tick_x100(-(-scaled // scale), etf), highest)
+    return below if scaled - below * scale <= above * scale - scaled else above
+
+
+def answer_text(bars: Sequence[Prices], close: Decimal, pct: int = 10) -> str:
+    """The answer that says `bars`: one line of codes each, told from `close`, the last close before them."""
+    return "".join(_lines(bars, to_x100(close), pct))
+
+
+def answer_shape(future_sessions: int) -> str:
+    """An answer with every digit 0: engines derive from it which tokens are forced and which are theirs to choose."""
+    return "000000000000\n" * future_sessions
+
+
+def read_answer(text: str, last_close: Decimal, *, etf: bool = False, pct: int = 10) -> tuple[ForecastBar, ...]:
+    """The bars that an answer says, each told from the close before it; high and low are widened to hold the body.
+
+    Every text of the right shape is readable, and every price is tradable: on the tick and inside the daily limit of
+    the (rolling) close before. `read_answer(answer_text(bars, c), c) == bars` for bars that are tradable themselves,
+    under the condition in `price_of_x100`; reading is idempotent always.
+
+    Raises:
+        ValueError: `text` does not have the shape of an answer.
+    """
+    if not re.fullmatch(f"(?:{BAR_PATTERN.pattern})+", text, re.ASCII):
+        raise ValueError(f"not an answer: {text[:40]!r}")
+    before_x100 = to_x100(last_close)
+    bars = []
+    for codes in BAR_PATTERN.findall(text):
+        opened, high, low, close = (price_of_x100(int(code), before_x100, etf, pct) for code in codes)
+        high, low = max(opened, high, low, close), min(opened, high, low, close)
+        bars.append(
+            ForecastBar(open=from_x100(opened), high=from_x100(high), low=from_x100(low), close=from_x100(close))
+        )
+        before_x100 = close
+    return tuple(bars)
+
+
+def question_text(name: str, bars: Sequence[Bar]) -> str:
+    """What the model is asked: who, when, at what price, and the past bars as lines that the answer continues.
+
+    `bars` are oldest first; the first one is told from its own open, as nothing is known before it. The number of
+    future sessions is not said: an answer of five lines begins with the answer of one line.
+    """
+    last = bars[-1]
+    head = f"{last.symbol} {clean_text(name, NAME_CHARS)}, close {last.close.normalize():f} on {last.session}\n"
+    return QUESTION_PREFIX + head + "".join(_lines(bars, to_x100(bars[0].open), limit_pct(last.session)))
+
+
+def read_forecast(text: str, last: Bar) -> tuple[ForecastBar, ...]:
+    """The bars that an answer to a question ending in `last` says; raises as `read_answer`."""
+    return read_answer(text, last.close, etf=is_etf(last.symbol), pct=limit_pct(last.session))
+
+
+def _lines(bars: Sequence[Prices], before_x100: int, pct: int) -> Iterator[str]:
+    """Each bar's line, told from the close before it."""
+    for bar in bars:
+        prices = [to_x100(getattr(bar, field)) for field in FIELDS]
+        yield "".join(f"{code_of(price, before_x100, pct):03d}" for price in prices) + "\n"
+        before_x100 = prices[-1]
+
+
+QUESTION_PREFIX: Final = "Daily prices: open high low close, 500 = the close before, one step = 0.02 %.\n"
+
+# --- sentiment -------------------------------------------------------------------------------------------------
+
+LABELS: Final = ("positive", "neutral", "negative")
+TITLE_CHARS: Final = 160  # a headline; the rest of a longer text is not read
+NAME_CHARS: Final = 24
+SENTIMENT_PREFIX: Final = """\
+What does each headline mean for the share price: positive, neutral or negative?
+
+Headline: Quarterly profit doubles and beats forecasts, dividend raised
+Answer: positive
+
+Headline: Company to hold its annual meeting on 12 June in Taipei
+Answer: neutral
+
+Headline: Chip maker cuts outlook as orders fall, shares slump
+Answer: negative
+
+Headline:"""
+SENTIMENT_SUFFIX: Final = "\nAnswer:"
+
+
+def sentiment_text(title: str) -> str:
+    """What the model is asked about a headline, after SENTIMENT_PREFIX; its next word is one of LABELS."""
+    return f" {clean_text(title, TITLE_CHARS)}{SENTIMENT_SUFFIX}"
+
+
+_BRACKETS: Final = str.maketrans(dict.fromkeys("<>|[]{}", " "))  # all that chat templates are made of
+
+
+def clean_text(text: str, limit: int) -> str:
+    """Foreign text as data: one line of at most `limit` characters, without what could steer a model or a terminal.
+
+    Compatibility forms are folded, control, bidi, zero-width and private-use characters dropped, and the brackets that
+    every chat template builds its turns from become spaces, so that no turn can be opened.
+    """
+    folded = unicodedata.normalize("NFKC", text[: 4 * limit])
+    shown = (" " if one.isspace() else one for one in folded if one.isspace() or unicodedata.category(one)[0] != "C")
+    return " ".join("".join(shown).translate(_BRACKETS).split())[:limit].rstrip()
