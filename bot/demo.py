@@ -7,10 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, time
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final
 
 from rich.console import Console
@@ -25,10 +25,10 @@ from bot.sandbox.settings import SandboxSettings
 STOCKS: Final = ("2317", "2330", "2357", "2382", "2454", "3231", "3711", "6488")
 SESSIONS: Final = (date(2025, 3, 3), date(2025, 3, 4))
 ACCOUNT: Final = "demo"
-# The demo must show orders and fills within two sessions, so it trades on any forecast rise and bids a little more.
+# The demo must show orders and fills within two sessions, so it trades on any forecast rise.
 EAGER: Final[dict[str, dict[str, Any]]] = {
     "store": {"path": "twtrader.db"},
-    "rules": {"entry_edge_bps": -58, "exit_return_bps": -300, "buy_offset_bps": 50, "lot_shares": 1000},
+    "rules": {"entry_edge_bps": -58, "exit_return_bps": -300, "lot_shares": 1000},
     "backtest": {"reports": "reports"},
 }
 
@@ -40,12 +40,12 @@ def run_demo(config: Path, folder: Path) -> None:
         Refused: a step failed, or did not do what the demo promises.
     """
     console = Console()
-    begun = time.perf_counter()
+    begun = perf_counter()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     universe = folder / "companies.json"
     universe.write_text(json.dumps([{"code": code} for code in STOCKS]), encoding="utf-8")
-    start = datetime.combine(SESSIONS[0], datetime.min.time(), tzinfo=TAIPEI).replace(hour=8)
+    start = datetime.combine(SESSIONS[0], time(15, 0), tzinfo=TAIPEI)
     with start_sandbox(SandboxSettings(start=start, codes=STOCKS, seed=20250303)) as sandbox:
         console.rule("[bold]a sandbox exchange on loopback")
         console.print(f"{sandbox.url} invents a market: prices, headlines, an order book. Nothing leaves this machine.")
@@ -64,7 +64,7 @@ def run_demo(config: Path, folder: Path) -> None:
     console.rule("[bold]done")
     console.print(
         f"{len(SESSIONS)} sessions, {len(facts['forecasts'])} stocks forecast by {facts['forecasts'][0]['model']}, "
-        f"{_filled(facts)} orders filled, in {time.perf_counter() - begun:.0f} s. All of it lies in {folder}/: "
+        f"{_filled(facts)} orders filled, in {perf_counter() - begun:.0f} s. All of it lies in {folder}/: "
         f"try `twtrader -c {copy} orders`."
     )
 

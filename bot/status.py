@@ -186,7 +186,7 @@ def sparkline(values: Sequence[int], width: int = SPARK_WIDTH) -> str:
 
 def _table(title: str, *columns: str, right: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
     """A plain table. Columns in `cut` give way when the terminal is narrow; the others are always whole."""
-    table = Table(title=title, title_justify="left", title_style="bold", expand=True, box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", expand=bool(cut), box=None, pad_edge=False)
     for column in columns:
         gives_way = column in cut
         table.add_column(
