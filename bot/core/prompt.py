@@ -151,20 +151,39 @@ QUESTION_PREFIX: Final = "Daily prices: open high low close, 500 = the close bef
 LABELS: Final = ("positive", "neutral", "negative")
 TITLE_CHARS: Final = 160  # a headline; the rest of a longer text is not read
 NAME_CHARS: Final = 24
-SENTIMENT_PREFIX: Final = """\
-What does each headline mean for the share price: positive, neutral or negative?
+SENTIMENT_SUFFIX: Final = "\nSentiment:"
 
-Headline: Quarterly profit doubles and beats forecasts, dividend raised
-Answer: positive
-
-Headline: Company to hold its annual meeting on 12 June in Taipei
-Answer: neutral
-
-Headline: Chip maker cuts outlook as orders fall, shares slump
-Answer: negative
-
-Headline:"""
-SENTIMENT_SUFFIX: Final = "\nAnswer:"
+# Our own words. Six shown answers, and headlines of every kind whose mean score is what any headline scores: a model's
+# scores are read relative to it, which takes out its liking for one label.
+_SHOWN: Final = (
+    ("Quarterly profit doubles and beats forecasts, dividend raised", "positive"),
+    ("Company to hold its annual meeting on 12 June in Taipei", "neutral"),
+    ("Chip maker cuts outlook as orders fall, shares slump", "negative"),
+    ("Foxconn wins large order for AI servers", "positive"),
+    ("Board appoints new chief financial officer", "neutral"),
+    ("Regulator fines bank for breach of rules", "negative"),
+)
+REFERENCE_TITLES: Final = (
+    "Net profit rises 20 % in the third quarter on strong demand",
+    "Company wins large order, raises full-year outlook",
+    "Operating loss widens as sales fall",
+    "Regulator fines the group, shares drop sharply",
+    "The company will publish its interim report on 8 August",
+    "Board appoints new chief financial officer",
+    "The group has operations in twelve countries",
+    "Contract covers delivery of equipment in 2015",
+    "營收年增三成 創同期新高",
+    "接獲大單 法人看好後市",
+    "毛利率下滑 獲利不如預期",
+    "遭外資賣超 股價重挫",
+    "公司公告召開股東常會",
+    "董事會通過人事異動",
+    "產業展覽下週登場",
+    "公司說明媒體報導",
+)
+SENTIMENT_PREFIX: Final = (
+    "".join(f"Headline: {title}{SENTIMENT_SUFFIX} {label}\n\n" for title, label in _SHOWN) + "Headline:"
+)
 
 
 def sentiment_text(title: str) -> str:
