@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from bot.ports import Question
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+UNEVEN: Final = "this model's tokenizer cuts numbers unevenly: it can't write the answer language"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +149,7 @@ def answer_choices(tokenizer: Any) -> tuple[Choice, ...]:
     ids = _plain_ids(tokenizer, prompt.answer_shape(1))
     slots = [_slot(tokenizer, token) for token in ids]
     if len(slots[0]) == 1 or _plain_ids(tokenizer, prompt.answer_shape(2)) != ids * 2:
-        raise Refused("this model's tokenizer cuts numbers unevenly: it can't write the answer language")
+        raise Refused(UNEVEN)
     choices: list[Choice] = []
     for slot in slots:
         if len(slot) > 1:
@@ -161,12 +162,17 @@ def answer_choices(tokenizer: Any) -> tuple[Choice, ...]:
 
 
 def _slot(tokenizer: Any, token: int) -> tuple[int, ...]:
-    """What may stand where `token` stands in an answer of zeros: itself, or all numbers of as many digits."""
+    """What may stand where `token` stands in an answer of zeros: itself, or all numbers of as many digits.
+
+    -1 stands for a number that is no single token.
+    """
     piece: str = tokenizer.convert_ids_to_tokens(token)
     zeros = re.search(r"0+$", piece)
     if zeros is None:
         return (token,)
     digits = len(zeros[0])
+    if digits not in {1, prompt.CODE_DIGITS}:
+        raise Refused(UNEVEN)
     pieces = [piece[: zeros.start()] + f"{number:0{digits}d}" for number in range(10**digits)]
     known = tokenizer.get_vocab()
     return tuple(known.get(one, -1) for one in pieces)
@@ -179,7 +185,7 @@ def _check_choices(tokenizer: Any, choices: Sequence[Choice]) -> None:
         text = fill_shape(digits)
         told = [*_chosen(digits, choices)]
         if -1 in told or _plain_ids(tokenizer, text) != told:
-            raise Refused("this model's tokenizer cuts numbers unevenly: it can't write the answer language")
+            raise Refused(UNEVEN)
 
 
 def _chosen(digits: str, choices: Sequence[Choice]) -> Iterator[int]:

@@ -72,7 +72,8 @@ def price_of_x100(code: int, before_x100: int, etf: bool, pct: int = 10) -> int:
     """The tradable price nearest to a code's, inside the daily limit; 000 and 999 are the two limits themselves.
 
     `price_of_x100(code_of(p)) == p` for every tradable `p` inside the limit while the tick at the lower limit is wider
-    than 1.5 steps: for stocks up to TWD 16,000 and funds up to TWD 150 (beyond, `p` comes back within two steps).
+    than 1.5 steps: for all stocks up to TWD 16,000. Where ticks are finer (funds at 33..55 TWD, above 166 TWD), `p`
+    comes back within two steps, 0.04 % of the close before.
     """
     lowest, highest = limit_down_x100(before_x100, etf, pct), limit_up_x100(before_x100, etf, pct)
     if code == 0:
@@ -101,7 +102,7 @@ def read_answer(text: str, last_close: Decimal, *, etf: bool = False, pct: int =
 
     Every text of the right shape is readable, and every price is tradable: on the tick and inside the daily limit of
     the (rolling) close before. `read_answer(answer_text(bars, c), c) == bars` for bars that are tradable themselves,
-    under the condition in `price_of_x100`; reading is idempotent always.
+    under the condition in `price_of_x100`.
 
     Raises:
         ValueError: `text` does not have the shape of an answer.
