@@ -89,8 +89,8 @@ def open_ports(config: Config) -> Iterator[Ports]:
     Raises:
         ConfigError, Refused: something in the config can't be had.
     """
+    from bot.adapters.price_feed import PriceFeed
     from bot.adapters.twse_holidays import TwseHolidays
-    from bot.adapters.twstock_bars import TwstockBars
     from bot.adapters.twstock_signals import choose
 
     with ExitStack() as opened:
@@ -102,7 +102,7 @@ def open_ports(config: Config) -> Iterator[Ports]:
         market, journal, companies = MarketStore(db), Journal(db), load_universe(config.universe)
         journal.open_account(config.broker.kind, config.broker.start_cash_twd, clock.now())
         market.add_companies(companies)
-        bars, holidays = TwstockBars(config.feeds), TwseHolidays(config.feeds.twse)
+        bars, holidays = PriceFeed(config.feeds), TwseHolidays(config.feeds.twse)
         news, broker = news_of(config, clock), broker_of(config, db)
         for door in (bars, holidays, news, broker):
             if isinstance(door, Closes):
