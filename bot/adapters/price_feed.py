@@ -21,7 +21,7 @@ class PriceFeed:
         Raises:
             ConfigError: a base address is none.
         """
-        self._bulk = {"twse": TwseBulk(feeds.twse), "tpex": TpexBulk(feeds.tpex)}
+        self._bulk: dict[str, TwseBulk | TpexBulk] = {"twse": TwseBulk(feeds.twse), "tpex": TpexBulk(feeds.tpex)}
         self._months = TwstockBars(feeds)
 
     def day(self, board: str, session: date) -> Reading:
@@ -42,5 +42,6 @@ class PriceFeed:
 
     def close(self) -> None:
         """Close the connections."""
-        for feed in (*self._bulk.values(), self._months):
-            feed.close()
+        for bulk in self._bulk.values():
+            bulk.close()
+        self._months.close()

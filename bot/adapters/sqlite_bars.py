@@ -172,7 +172,14 @@ class BarStore:
             [session.isoformat()],
         )
         return {
-            row["symbol"]: Shown(*(row[name] for name in _PRICES), row["volume_shares"] // LOT_SHARES) for row in rows
+            row["symbol"]: Shown(
+                row["open_x100"],
+                row["high_x100"],
+                row["low_x100"],
+                row["close_x100"],
+                row["volume_shares"] // LOT_SHARES,
+            )
+            for row in rows
         }
 
     def usual_rows(self, board: str, before: date) -> list[int]:
