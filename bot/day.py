@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
@@ -355,7 +355,18 @@ def order_deadline(session: date, closings: HolidaysOf) -> datetime:
     return datetime.combine(next_session(session, closings), TRADING_STARTS, tzinfo=TAIPEI)
 
 
-def holidays_of(ports: Ports) -> HolidaysOf:
+class KnowsClosings(Protocol):
+    """Where the list of closings comes from, and where it is kept."""
+
+    @property
+    def clock(self) -> Clock: ...  # noqa: D102
+    @property
+    def holidays(self) -> HolidayFeed: ...  # noqa: D102
+    @property
+    def market(self) -> MarketStore: ...  # noqa: D102
+
+
+def holidays_of(ports: KnowsClosings) -> HolidaysOf:
     """The exchange's list of closings, fetched once a year.
 
     Raises (from the call it returns):

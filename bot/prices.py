@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final
 
 from bot.adapters.sqlite_bars import BarStore, Stored
-from bot.core.check import CheckedBars, Known, Reading, check_rows, refuse_all, suspected_closure
+from bot.core.check import CheckedBars, Known, Last, Reading, check_rows, refuse_all, suspected_closure
 from bot.core.sessions import HolidaysOf, next_session
 from bot.errors import DataMissing
 from bot.ports import BarFeed, Company
@@ -54,6 +54,14 @@ class Gathered:
     stored: Stored = field(default_factory=Stored)
     problems: tuple[str, ...] = ()
     closed: str = ""
+
+
+def in_order(store: BarStore, reading: Reading) -> dict[str, Last]:
+    """Each stock's last stored close before its own first row of `reading`."""
+    first: dict[str, date] = {}
+    for row in reading.rows:
+        first[row.symbol] = min(row.session, first.get(row.symbol, row.session))
+    return {symbol: last for symbol, session in first.items() for last in store.last_before(session, {symbol}).values()}
 
 
 # --- an evening -------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from bot.adapters.broker_paper import PaperBroker
@@ -16,7 +17,7 @@ from bot.adapters.sqlite_open import open_database
 from bot.config import Config
 from bot.day import Ports
 from bot.errors import ConfigError
-from bot.ports import Broker, Clock, Engine, NewsFeed
+from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed
 from bot.universe import load_universe
 
 
@@ -80,6 +81,45 @@ def news_of(config: Config, clock: Clock) -> NewsFeed | None:
     from bot.adapters.newsapi_articles import NewsApiArticles
 
     return NewsApiArticles(config.feeds.newsapi, key, clock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricePorts:
+    """What fetching prices touches: no broker, no secret."""
+
+    clock: Clock
+    bars: BarFeed
+    holidays: HolidayFeed
+    market: MarketStore
+    companies: tuple[Company, ...]
+
+
+@contextmanager
+def open_prices(config: Config) -> Iterator[PricePorts]:
+    """The price feeds and the store alone.
+
+    Raises:
+        ConfigError, Refused: something in the config can't be had.
+    """
+    from bot.adapters.price_feed import PriceFeed
+    from bot.adapters.twse_holidays import TwseHolidays
+
+    with ExitStack() as opened:
+        clock = clock_of(config)
+        if isinstance(clock, SandboxClock):
+            opened.callback(clock.close)
+        db = open_database(config.store.path)
+        opened.callback(db.close)
+        bars, holidays = PriceFeed(config.feeds), TwseHolidays(config.feeds.twse)
+        opened.callback(bars.close)
+        opened.callback(holidays.close)
+        yield PricePorts(
+            clock=clock,
+            bars=bars,
+            holidays=holidays,
+            market=MarketStore(db),
+            companies=load_universe(config.universe),
+        )
 
 
 @contextmanager
