@@ -93,9 +93,10 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Run the gate over every stored bar again, or over a folder; exit code 1 when something doesn't pass."""
-    from bot.core.check import Known, check_rows
+    from bot.core.check import Known, Last, check_rows
     from bot.price_files import read_folder, references_beside
 
+    doubtful: dict[str, list[Last]] = {}
     quarantine: list[dict[str, Any]] = []
     revisions: list[dict[str, Any]] = []
     if folder:
@@ -107,10 +108,11 @@ def check(
         from bot.config import load_config
 
         db = open_database(load_config(context.obj).store.path, create=False)
-        store, references = BarStore(db), {}
+        store = BarStore(db)
+        references, doubtful = store.references(), store.doubtful()
         reading, quarantine, revisions = store.reading(), store.quarantined(), store.revisions()
         db.close()
-    known = Known(references=references, listed=listings(), sessions=reading.sessions)
+    known = Known(references=references, listed=listings(), sessions=reading.sessions, doubtful=doubtful)
     checked = check_rows(reading, known)
     closures = doubtful_days(reading.rows)
     facts = {
@@ -137,7 +139,7 @@ def import_(
     path: Annotated[Path, typer.Argument(help="A CODE.csv, or a folder of them.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Bring CSV bars in through the gate: columns date, capacity, turnover, open, high, low, close, change, transaction."""
+    """Bring CSV bars in through the gate; reference prices of ex-dates from an ex_rights.csv beside them."""
     from bot.adapters.sqlite_bars import BarStore, Stored
     from bot.adapters.sqlite_open import open_database
     from bot.adapters.twstock_codes import company_of
@@ -152,11 +154,13 @@ def import_(
     reading = read_folder(path) if path.is_dir() else read_csv(path)
     db = open_database(config.store.path)
     store = BarStore(db)
+    store.add_references(references_beside(path, reading.rows), "ex_rights.csv")
     known = Known(
-        references=references_beside(path, reading.rows),
+        references=store.references(),
         listed=listings(),
         last=in_order(store, reading),
         sessions=store.sessions(date.min, date.max),
+        doubtful=store.doubtful(),
     )
     checked = check_rows(reading, known)
     stored: Stored = store.add(checked, clock_of(config).now())

@@ -110,10 +110,8 @@ def references_beside(path: Path, rows: Iterable[Row]) -> dict[tuple[str, date],
     before: Row | None = None
     for row in ordered:
         factor = events.get((row.symbol, row.session))
-        adjacent = (
-            before is not None and before.symbol == row.symbol and place[row.session] - place[before.session] == 1
-        )
-        if factor is not None and before is not None and adjacent:
+        same_stock = before is not None and before.symbol == row.symbol
+        if factor is not None and before is not None and same_stock and place[row.session] - place[before.session] == 1:
             exact = before.close_x100 * factor
             tick = tick_x100(round(exact), is_etf(row.symbol))
             found[row.symbol, row.session] = round(exact / tick) * tick

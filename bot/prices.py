@@ -26,7 +26,7 @@ _DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """The store, and what the gate may lean on beside it: ex-date reference prices and listing dates."""
+    """The store, and what the gate may lean on beside it: more reference prices of ex-dates, and listing dates."""
 
     store: BarStore
     references: Mapping[tuple[str, date], int] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Gate:
         first, last = min(row.session for row in reading.rows), max(row.session for row in reading.rows)
         symbols = {row.symbol for row in reading.rows}
         known = Known(
-            references=self.references,
+            references={**self.store.references(), **self.references},
             listed=self.listed,
             last=self.store.last_before(first, symbols if len(symbols) == 1 else None),
             sessions=self.store.sessions(first - timedelta(days=31), last),

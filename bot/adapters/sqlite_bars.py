@@ -157,6 +157,30 @@ class BarStore:
                     found[row["symbol"]] = last
         return found
 
+    def doubtful(self) -> dict[str, list[Last]]:
+        """The closes in quarantine that may be true, oldest first by stock."""
+        found: dict[str, list[Last]] = {}
+        for row in self.db.query("select * from quarantine where close_x100 is not null order by session"):
+            found.setdefault(row["symbol"], []).append(Last(date.fromisoformat(row["session"]), row["close_x100"]))
+        return found
+
+    def add_references(self, references: Mapping[tuple[str, date], int], source: str) -> None:
+        """Remember reference prices of ex-dates, in hundredths; the newest word counts."""
+        self.db["reference_prices"].upsert_all(
+            [
+                {"symbol": symbol, "session": session.isoformat(), "reference_x100": price, "source": source}
+                for (symbol, session), price in references.items()
+            ],
+            pk=("symbol", "session"),
+        )
+
+    def references(self) -> dict[tuple[str, date], int]:
+        """The reference prices of ex-dates that are known, in hundredths."""
+        return {
+            (row["symbol"], date.fromisoformat(row["session"])): row["reference_x100"]
+            for row in self.db["reference_prices"].rows
+        }
+
     def sessions(self, first: date, last: date) -> list[date]:
         """The days in first..last on which any stock has a bar, oldest first."""
         rows = self.db.query(

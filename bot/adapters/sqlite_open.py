@@ -143,6 +143,10 @@ def m010_pipeline(db: Any) -> None:
          "volume_shares": int, "turnover_twd": int, "trades": int, "known_at": str},
         pk=("symbol", "session", "known_at"), strict=True,
     )  # fmt: skip
+    db["reference_prices"].create(
+        {"symbol": str, "session": str, "reference_x100": int, "source": str},
+        pk=("symbol", "session"), strict=True, not_null={"reference_x100", "source"},
+    )  # fmt: skip
     db["month_answers"].create(
         {"symbol": str, "month": str, "through": str, "answered_at": str}, pk=("symbol", "month"), strict=True,
     )  # fmt: skip

@@ -7,6 +7,7 @@ not have (the reference price after a hole, a fund's limit) is not applied; it n
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -96,13 +97,15 @@ class Known:
     """What the gate may lean on.
 
     `references`: reference prices in hundredths by stock and ex-date. `listed`: listing dates.
-    `last`: each stock's newest bar before the rows. `sessions`: days that certainly traded.
+    `last`: each stock's newest close before the rows. `sessions`: days that certainly traded. `doubtful`: closes in
+    quarantine that may be true, oldest first by stock: the next session may start from one.
     """
 
     references: Mapping[tuple[str, date], int] = field(default_factory=dict)
     listed: Mapping[str, date] = field(default_factory=dict)
     last: Mapping[str, Last] = field(default_factory=dict)
     sessions: Collection[date] = frozenset()
+    doubtful: Mapping[str, Sequence[Last]] = field(default_factory=dict)
 
 
 _KEY: Final = object()
@@ -176,27 +179,37 @@ def check_rows(reading: Reading, known: Known) -> CheckedBars:
     times = Counter((row.symbol, row.session) for row in rows)
     sessions = sorted({*known.sessions, *reading.sessions})
     before: Last | None = None
-    symbol, seen = "", 0
+    symbol = ""
     for row in rows:
         if row.symbol != symbol:
-            symbol, seen, before = row.symbol, 0, known.last.get(row.symbol)
-            while seen < len(sessions) and before is not None and sessions[seen] <= before.session:
-                seen += 1
+            symbol, before = row.symbol, known.last.get(row.symbol)
+        before = _newest(before, known.doubtful.get(symbol, ()), row.session)
         if times[row.symbol, row.session] > 1:
-            failed.append(_quarantined(row, reading.source, "duplicate", "two rows for one day"))
-            continue
-        skipped = 0
-        while seen < len(sessions) and sessions[seen] <= row.session:
-            skipped += sessions[seen] < row.session
-            seen += 1
-        kind, reason = _trouble(row, before, skipped, known)
-        if not kind:
-            passed.append(row)
+            kind, reason = "duplicate", "two rows for one day"
         else:
+            kind, reason = _trouble(row, before, _between(sessions, before, row.session), known)
+        if kind:
             failed.append(_quarantined(row, reading.source, kind, reason))
+        else:
+            passed.append(row)
         if not kind or kind in STILL_A_CLOSE:
             before = Last(row.session, row.close_x100)
     return CheckedBars(passed, failed, key=_KEY)
+
+
+def _newest(before: Last | None, doubtful: Sequence[Last], session: date) -> Last | None:
+    """The close that `session` starts from: `before`, or a newer doubtful one."""
+    for close in doubtful:
+        if close.session < session and (before is None or before.session < close.session):
+            before = close
+    return before
+
+
+def _between(sessions: Sequence[date], before: Last | None, session: date) -> int:
+    """How many of `sessions` lie between the two."""
+    if before is None:
+        return 0
+    return max(0, bisect_left(sessions, session) - bisect_right(sessions, before.session))
 
 
 def refuse_all(reading: Reading, kind: str, reason: str) -> CheckedBars:
