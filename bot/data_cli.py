@@ -264,7 +264,8 @@ def doubtful_days(rows: Iterable[Any]) -> list[tuple[date, str]]:
     by_day: dict[date, list[Any]] = {}
     for row in rows:
         by_day.setdefault(row.session, []).append(row)
-    found, before = [], {}
+    found: list[tuple[date, str]] = []
+    before: dict[str, Any] = {}
     counts: list[int] = []
     for day in sorted(by_day):
         why = suspected_closure(by_day[day], before, counts[-20:])
