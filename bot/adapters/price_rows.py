@@ -59,6 +59,7 @@ class Layout:
     trades: tuple[str, ...]
     sign: tuple[str, ...] | None = None
     thousands: bool = False
+    zero_is_a_change: bool = False  # a plain 0 says "unchanged": days on which nothing is compared say so otherwise
 
     @property
     def columns(self) -> tuple[tuple[str, ...], ...]:
@@ -157,6 +158,8 @@ def _row(key: Key, cells: Sequence[str], sign: str, layout: Layout, raw: object)
     turnover = read_count(cells[2], "turnover")
     prices = [read_price(cell, name) for cell, name in zip(cells[3:7], ("open", "high", "low", "close"), strict=True)]
     change = read_change(cells[7], sign)
+    if change == 0 and not layout.zero_is_a_change:
+        change = None
     trades = read_count(cells[8], "number of trades")
     if not any(price is not None for price in prices):
         # Odd lots alone make no price. Source: 當日統計資訊含零股, the note under STOCK_DAY
@@ -234,7 +237,7 @@ def read_price(cell: str, name: str) -> int | None:
 
 @lru_cache(65_536)
 def read_change(cell: str, sign: str) -> int | None:
-    """The change to the close before, hundredths of a TWD; None where the exchange compares nothing or tells 0.
+    """The change to the close before, hundredths of a TWD; None where the exchange compares nothing.
 
     `sign` is the direction where it stands in a cell of its own. X0.00 and words say that nothing is compared.
 
@@ -250,7 +253,7 @@ def read_change(cell: str, sign: str) -> int | None:
     if len(cents) > _CENTS:
         raise ValueError(f"a change of {cell} is finer than 0.01 TWD")
     size = int(found[2].replace(",", "")) * 100 + int((cents + "00")[:_CENTS])
-    return (-size if "-" in {found[1], sign} else size) or None
+    return -size if "-" in {found[1], sign} else size
 
 
 def _plain_sign(cell: object) -> str:

@@ -95,7 +95,7 @@ class BarStore:
             [
                 {"symbol": one.symbol, "session": one.session.isoformat() if one.session else "", "kind": one.kind,
                  "reason": one.reason, "raw": one.raw, "source": one.source, "close_x100": one.close_x100,
-                 "quarantined_at": at}
+                 "other_x100": one.other_x100, "quarantined_at": at}
                 for one in rejected
             ],
             ignore=True,
@@ -130,12 +130,13 @@ class BarStore:
             "select symbol, session, open_x100, high_x100, low_x100, close_x100, volume_shares, turnover_twd, trades, "
             "fetched_at as known_at from bars where symbol = ? "
             "union all select symbol, session, open_x100, high_x100, low_x100, close_x100, volume_shares, "
-            "turnover_twd, trades, known_at from bar_revisions where symbol = ? order by session, julianday(known_at)",
+            "turnover_twd, trades, known_at from bar_revisions where symbol = ? order by session",
             [symbol, symbol],
         )
+        by_time = sorted(rows, key=lambda row: (row["session"], datetime.fromisoformat(row["known_at"])))
         return {
             date.fromisoformat(row["session"]): row
-            for row in rows
+            for row in by_time
             if datetime.fromisoformat(row["known_at"]) <= known_at
         }
 
@@ -145,14 +146,17 @@ class BarStore:
         only = f" and symbol in ({','.join('?' * len(symbols))})" if symbols is not None else ""
         words = [session.isoformat(), since, *sorted(symbols or ())]
         found: dict[str, Last] = {}
-        for table, extra in (("bars", ""), ("quarantine", " and close_x100 is not null")):
+        for table, other, extra in (
+            ("bars", "null", ""),
+            ("quarantine", "other_x100", " and close_x100 is not null"),
+        ):
             rows = self.db.query(
-                f"select symbol, max(session) as session, close_x100 from {table} "
+                f"select symbol, max(session) as session, close_x100, {other} as other from {table} "
                 f"where session < ? and session >= ?{only}{extra} group by symbol",
                 words,
             )
             for row in rows:
-                last = Last(date.fromisoformat(row["session"]), row["close_x100"])
+                last = Last(date.fromisoformat(row["session"]), row["close_x100"], row["other"])
                 if row["symbol"] not in found or last.session > found[row["symbol"]].session:
                     found[row["symbol"]] = last
         return found
@@ -161,7 +165,9 @@ class BarStore:
         """The closes in quarantine that may be true, oldest first by stock."""
         found: dict[str, list[Last]] = {}
         for row in self.db.query("select * from quarantine where close_x100 is not null order by session"):
-            found.setdefault(row["symbol"], []).append(Last(date.fromisoformat(row["session"]), row["close_x100"]))
+            found.setdefault(row["symbol"], []).append(
+                Last(date.fromisoformat(row["session"]), row["close_x100"], row["other_x100"])
+            )
         return found
 
     def add_references(self, references: Mapping[tuple[str, date], int], source: str) -> None:
@@ -238,7 +244,7 @@ class BarStore:
                 volume_shares=row[6],
                 turnover_twd=row[7],
                 trades=row[8],
-                thousands=not row[6] % LOT_SHARES and not (row[7] or 0) % LOT_SHARES,
+                thousands=_in_thousands(row[6], row[7]),
             )
             for row in found
         )
@@ -284,12 +290,18 @@ def same_bar(stored: Mapping[str, Any], row: Row) -> bool:
     """Whether `row` says what is stored. Unknown figures contradict nothing, and thousands only beyond a thousand."""
     if any(stored[name] != getattr(row, name) for name in _PRICES):
         return False
-    coarse = row.thousands or not (stored["volume_shares"] % LOT_SHARES or (stored["turnover_twd"] or 0) % LOT_SHARES)
+    coarse = _in_thousands(row.volume_shares, row.turnover_twd)
+    coarse = coarse or _in_thousands(stored["volume_shares"], stored["turnover_twd"])
     slack = LOT_SHARES - 1 if coarse else 0
     if abs(stored["volume_shares"] - row.volume_shares) > slack:
         return False
     told = ((stored["turnover_twd"], row.turnover_twd, slack), (stored["trades"], row.trades, 0))
     return all(a is None or b is None or abs(a - b) <= room for a, b, room in told)
+
+
+def _in_thousands(volume_shares: int, turnover_twd: int | None) -> bool:
+    """Whether the figures look as if they were told in lots and thousands, as a TPEx month tells them."""
+    return not (volume_shares % LOT_SHARES or (turnover_twd or 0) % LOT_SHARES)
 
 
 def _told(row: Row) -> dict[str, object]:

@@ -134,7 +134,7 @@ def m010_pipeline(db: Any) -> None:
     """What did not pass the gate, later different answers, and which questions about prices were answered."""
     db["quarantine"].create(
         {"id": int, "symbol": str, "session": str, "kind": str, "reason": str, "raw": str, "source": str,
-         "close_x100": int, "quarantined_at": str},
+         "close_x100": int, "other_x100": int, "quarantined_at": str},
         pk="id", strict=True, not_null={"symbol", "session", "kind", "reason", "raw", "source", "quarantined_at"},
     )  # fmt: skip
     db["quarantine"].create_index(["symbol", "session", "source", "kind", "raw"], unique=True)

@@ -35,6 +35,7 @@ TWSE_DAY: Final = Layout(
     change=("漲跌價差",),
     trades=("成交筆數",),
     sign=("漲跌(+/-)",),
+    zero_is_a_change=True,  # an ex-date has the sign X
 )
 
 

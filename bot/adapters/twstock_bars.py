@@ -41,6 +41,7 @@ TWSE_MONTH: Final = Layout(
     close=("收盤價",),
     change=("漲跌價差",),
     trades=("成交筆數",),
+    zero_is_a_change=True,  # an ex-date says X0.00
 )
 TPEX_MONTH: Final = Layout(
     key=("日期",),
