@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
 from bot.adapters.sqlite_market import MarketStore
+from bot.adapters.twstock_codes import listed_on
 from bot.config import TAIPEI, Config
 from bot.core.decide import BPS, MarketDay, decide
 from bot.core.forecast import Article, Sentiment, mean_score
@@ -100,7 +101,7 @@ def _gives_up_at(stage: str, session: date, config: Config) -> datetime:
 
 def gather_bars(session: date, ports: Ports, config: Config) -> Outcome:
     """Fetch what is missing up to `session`. No bar of any stock may mean "not published yet" or "closed"."""
-    gate, now = Gate(store=BarStore(ports.market.db)), ports.clock.now()
+    gate, now = Gate(store=BarStore(ports.market.db), listed=listed_on()), ports.clock.now()
     problems: list[str] = []
     for company in ports.companies:
         try:

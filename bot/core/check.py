@@ -33,6 +33,7 @@ SAME_CLOSES: Final = 0.9  # a day whose closes equal the last session's in this 
 FEW_ROWS: Final = 0.05  # nor is one with less than this share of the usual rows
 FEW_STOCKS: Final = 10  # below this many stocks equal closes happen by chance: the whole rows must be equal
 RAW_LENGTH: Final = 2_000
+_A_DAY: Final = timedelta(days=1)
 STILL_A_CLOSE: Final = frozenset({"limit", "average"})  # what fails so may be true: the next session starts from it
 
 
@@ -188,15 +189,16 @@ def check_rows(reading: Reading, known: Known) -> CheckedBars:
         if row.symbol != symbol:
             symbol, before = row.symbol, known.last.get(row.symbol)
         before = _newest(before, known.doubtful.get(symbol, ()), row.session)
+        skipped = _between(sessions, before, row.session)
+        follows = before is not None and _follows(row, before, skipped)
         if times[row.symbol, row.session] > 1:
             kind, reason = "duplicate", "two rows for one day"
         else:
-            kind, reason = _trouble(row, before, _between(sessions, before, row.session), known)
+            kind, reason = _trouble(row, before, skipped, known, follows=follows)
         if kind == "change" and doubted is not None and before is not None and doubted == (symbol, before.session):
             # Nothing vouched for the close before either, so that one may be the wrong one.
             failed.append(_quarantined(passed.pop(), reading.source, kind, "the next session's change disagrees"))
-        vouched = before is not None and _follows(row, before, _between(sessions, before, row.session))
-        doubted = None if kind or vouched else (symbol, row.session)
+        doubted = None if kind or follows else (symbol, row.session)
         before = _next(before, row, kind)
         if kind:
             failed.append(_quarantined(row, reading.source, kind, reason, before))
@@ -261,13 +263,16 @@ def _told(row: Row) -> list[object]:
 # --- one row ----------------------------------------------------------------------------------------------
 
 
-def _trouble(row: Row, before: Last | None, skipped: int, known: Known) -> tuple[str, str]:
-    """The first rule that `row` breaks, as (kind, reason); empty when none. `skipped`: sessions since `before`."""
+def _trouble(row: Row, before: Last | None, skipped: int, known: Known, *, follows: bool) -> tuple[str, str]:
+    """The first rule that `row` breaks, as (kind, reason); empty when none.
+
+    `skipped`: known sessions since `before`; `follows`: the row's change is against `before` for certain.
+    """
     reason = _no_bar(row)
     if reason:
         return "row", reason
     reference = known.references.get((row.symbol, row.session))
-    if reference is None and before is not None and _follows(row, before, skipped):
+    if follows and reference is None and before is not None:
         reason = _change_disagrees(row, before)
         if reason:
             return "change", reason
@@ -323,11 +328,11 @@ def _follows(row: Row, before: Last, skipped: int) -> bool:
 
 def _weekday_between(first: date, last: date) -> bool:
     """Whether a Monday to Friday lies between: then there may have been a session that we don't know."""
-    day = first + timedelta(days=1)
+    day = first + _A_DAY
     while day < last:
         if day.weekday() < SATURDAY:
             return True
-        day += timedelta(days=1)
+        day += _A_DAY
     return False
 
 
