@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 MODEL := models/smollm2-135m/manifest.json
 
-.PHONY: demo test lint types check bench model clean
+.PHONY: demo test lint types check bench fuzz model clean
 .DEFAULT_GOAL := check
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -34,6 +34,9 @@ check: test
 
 bench: $(INSTALLED) $(MODEL)  ## our figures, each beside a peer in the same run
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+fuzz: $(INSTALLED)        ## 100,000 broken price answers, with a seed of its own
+	$(BIN)/python tests/price_fuzz.py --count 100000
 
 clean:
 	rm -rf demo reports .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from backtest.cli import backtest_app
+from bot.data_cli import data_app
 from bot.errors import BotError, ConfigError, Refused
 from bot.llm_cli import model_app
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(model_app, name="model")
 app.add_typer(backtest_app, name="backtest")
+app.add_typer(data_app, name="data")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 

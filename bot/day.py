@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
+from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
 from bot.adapters.sqlite_market import MarketStore
+from bot.adapters.twstock_codes import listed_on
 from bot.config import TAIPEI, Config
 from bot.core.decide import BPS, MarketDay, decide
 from bot.core.forecast import Article, Sentiment, mean_score
@@ -24,6 +26,7 @@ from bot.core.sessions import TRADING_STARTS, HolidaysOf, next_session
 from bot.core.settle import Resting, settle
 from bot.errors import DataMissing, EngineFailed, Refused, Transient
 from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed, Question
+from bot.prices import Gate, fill_history, gather_session
 
 log = logging.getLogger("twtrader")
 
@@ -98,40 +101,27 @@ def _gives_up_at(stage: str, session: date, config: Config) -> datetime:
 
 def gather_bars(session: date, ports: Ports, config: Config) -> Outcome:
     """Fetch what is missing up to `session`. No bar of any stock may mean "not published yet" or "closed"."""
+    gate, now = Gate(store=BarStore(ports.market.db), listed=listed_on()), ports.clock.now()
     problems: list[str] = []
     for company in ports.companies:
         try:
-            _fetch_missing(company, session, ports, config)
+            fill_history(company, session, config.history.sessions, ports.bars, gate, now)
         except DataMissing as missing:
             problems.append(str(missing))
-    present = ports.market.count_bars(session)
+    today = gather_session(session, ports.companies, ports.bars, gate, now, holidays_of(ports))
+    problems += today.problems
+    present = len(ports.market.bars_of(session).keys() & {company.symbol for company in ports.companies})
+    traded = f"{present} of {len(ports.companies)} stocks"
     if problems:
-        detail = f"{present} of {len(ports.companies)} stocks; {problems[0]}"
-        return Outcome(outcome="waiting", detail=detail + (f" (+{len(problems) - 1} more)" if problems[1:] else ""))
-    if not present:
-        return Outcome(outcome="waiting", detail="no stock has a bar: closed without notice?", in_the_end="closed")
-    return Outcome(outcome="done", detail=f"{present} of {len(ports.companies)} stocks traded")
-
-
-def _fetch_missing(company: Company, session: date, ports: Ports, config: Config) -> None:
-    """Ask for each month that may hold a bar we lack, newest first, until enough history is there.
-
-    Raises:
-        DataMissing: the feed gave no trustworthy answer.
-    """
-    stored = ports.market.bars(company.symbol, until=session, last=1)
-    if stored and stored[0].session == session:
-        return
-    enough_since = stored[0].session if stored else None
-    month, have = session.replace(day=1), 0
-    while True:
-        bars = ports.bars.month(company, month.year, month.month)
-        ports.market.add_bars((bar for bar in bars if bar.session <= session), ports.clock.now())
-        have += len(bars)
-        reached = enough_since is not None and month <= enough_since.replace(day=1)
-        if reached or (enough_since is None and (have >= config.history.sessions or not bars)):
-            return
-        month = (month - timedelta(days=1)).replace(day=1)
+        more = f" (+{len(problems) - 1} more)" if problems[1:] else ""
+        return Outcome(outcome="waiting", detail=f"{traded}; {problems[0]}{more}")
+    if today.closed:
+        return Outcome(outcome="waiting", detail=f"{today.closed}: closed without notice?", in_the_end="closed")
+    if today.stored.quarantined:
+        rows = f"{today.stored.quarantined} rows in quarantine: see `twtrader data check`"
+        ports.journal.record_surprises(session, [f"prices: {rows}"], now)
+        return Outcome(outcome="done", detail=f"{traded} traded; {rows}")
+    return Outcome(outcome="done", detail=f"{traded} traded")
 
 
 # --- settle -----------------------------------------------------------------------------------------------
@@ -372,7 +362,18 @@ def order_deadline(session: date, closings: HolidaysOf) -> datetime:
     return datetime.combine(next_session(session, closings), TRADING_STARTS, tzinfo=TAIPEI)
 
 
-def holidays_of(ports: Ports) -> HolidaysOf:
+class KnowsClosings(Protocol):
+    """Where the list of closings comes from, and where it is kept."""
+
+    @property
+    def clock(self) -> Clock: ...  # noqa: D102
+    @property
+    def holidays(self) -> HolidayFeed: ...  # noqa: D102
+    @property
+    def market(self) -> MarketStore: ...  # noqa: D102
+
+
+def holidays_of(ports: KnowsClosings) -> HolidaysOf:
     """The exchange's list of closings, fetched once a year.
 
     Raises (from the call it returns):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
+from bot.core.check import Reading
 from bot.core.forecast import Article, Forecast, Sentiment
 from bot.core.market import Bar
 from bot.core.orders import Order, OrderState
@@ -29,10 +30,17 @@ class Clock(Protocol):
 
 
 class BarFeed(Protocol):
-    """Daily bars, one stock and month at a time."""
+    """Daily bars, unchecked: all stocks of a board and day at a time, or one stock and month."""
 
-    def month(self, company: Company, year: int, month: int) -> list[Bar]:
-        """The month's bars so far, oldest first; sessions without a trade are left out.
+    def day(self, board: str, session: date) -> Reading:
+        """Every stock of `board` ("twse", "tpex") in `session`; no rows where there was no session.
+
+        Raises:
+            DataMissing: no trustworthy answer, retries included.
+        """
+
+    def month(self, company: Company, year: int, month: int) -> Reading:
+        """The month so far; sessions without a trade are left out.
 
         Raises:
             DataMissing: no trustworthy answer, retries included.

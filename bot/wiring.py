@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from bot.adapters.broker_paper import PaperBroker
@@ -16,7 +17,7 @@ from bot.adapters.sqlite_open import open_database
 from bot.config import Config
 from bot.day import Ports
 from bot.errors import ConfigError
-from bot.ports import Broker, Clock, Engine, NewsFeed
+from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed
 from bot.universe import load_universe
 
 
@@ -82,6 +83,45 @@ def news_of(config: Config, clock: Clock) -> NewsFeed | None:
     return NewsApiArticles(config.feeds.newsapi, key, clock)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricePorts:
+    """What fetching prices touches: no broker, no secret."""
+
+    clock: Clock
+    bars: BarFeed
+    holidays: HolidayFeed
+    market: MarketStore
+    companies: tuple[Company, ...]
+
+
+@contextmanager
+def open_prices(config: Config) -> Iterator[PricePorts]:
+    """The price feeds and the store alone.
+
+    Raises:
+        ConfigError, Refused: something in the config can't be had.
+    """
+    from bot.adapters.price_feed import PriceFeed
+    from bot.adapters.twse_holidays import TwseHolidays
+
+    with ExitStack() as opened:
+        clock = clock_of(config)
+        if isinstance(clock, SandboxClock):
+            opened.callback(clock.close)
+        db = open_database(config.store.path)
+        opened.callback(db.close)
+        bars, holidays = PriceFeed(config.feeds), TwseHolidays(config.feeds.twse)
+        opened.callback(bars.close)
+        opened.callback(holidays.close)
+        yield PricePorts(
+            clock=clock,
+            bars=bars,
+            holidays=holidays,
+            market=MarketStore(db),
+            companies=load_universe(config.universe),
+        )
+
+
 @contextmanager
 def open_ports(config: Config) -> Iterator[Ports]:
     """Everything a day touches, with a database connection of its own for the calling thread.
@@ -89,8 +129,8 @@ def open_ports(config: Config) -> Iterator[Ports]:
     Raises:
         ConfigError, Refused: something in the config can't be had.
     """
+    from bot.adapters.price_feed import PriceFeed
     from bot.adapters.twse_holidays import TwseHolidays
-    from bot.adapters.twstock_bars import TwstockBars
     from bot.adapters.twstock_signals import choose
 
     with ExitStack() as opened:
@@ -102,7 +142,7 @@ def open_ports(config: Config) -> Iterator[Ports]:
         market, journal, companies = MarketStore(db), Journal(db), load_universe(config.universe)
         journal.open_account(config.broker.kind, config.broker.start_cash_twd, clock.now())
         market.add_companies(companies)
-        bars, holidays = TwstockBars(config.feeds), TwseHolidays(config.feeds.twse)
+        bars, holidays = PriceFeed(config.feeds), TwseHolidays(config.feeds.twse)
         news, broker = news_of(config, clock), broker_of(config, db)
         for door in (bars, holidays, news, broker):
             if isinstance(door, Closes):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.config import TAIPEI, Config, config_of
+from bot.core.check import CheckedBars, Known, Reading, check_rows, row_of
 from bot.core.costs import CostRates
 from bot.core.forecast import Forecast, ForecastBar
 from bot.core.market import Bar
@@ -37,6 +38,14 @@ def bar(close: str = "100", *, symbol: str = "2330", session: date = THURSDAY, *
     """A bar; open, high and low are the close unless named."""
     told = {name: Decimal(prices.get(name, close)) for name in ("open", "high", "low")}
     return Bar(symbol=symbol, session=session, close=Decimal(close), volume_shares=1_000_000, **told)
+
+
+def checked(*bars: Bar) -> CheckedBars:
+    """Bars through the gate, each alone: what was before is not held against them."""
+    rows = tuple(row_of(one) for one in bars)
+    passed = check_rows(Reading(rows=rows, sessions=frozenset(row.session for row in rows)), Known())
+    assert not passed.quarantined, passed.quarantined
+    return passed
 
 
 def forecast(target: str, *, symbol: str = "2330", as_of: date = THURSDAY, until: date = date(2024, 6, 30)) -> Forecast:

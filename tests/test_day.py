@@ -104,7 +104,7 @@ def test_an_exchange_that_fails_is_asked_again_and_nothing_is_lost(rehearsed: Re
     rehearsed.sandbox.fault("/twse/exchangeReport/STOCK_DAY", "twse_busy", times=2)
     assert not rehearsed.work_at(WEDNESDAY, "15:00")
     [run] = [one for one in rehearsed.ports.journal.last_stages() if one.stage == "prices"]
-    assert (run.outcome, run.detail.startswith("0 of 2 stocks; twse at")) == ("waiting", True)
+    assert (run.outcome, run.detail.startswith("2 of 2 stocks; twse at")) == ("waiting", True)
     assert rehearsed.work_at(WEDNESDAY, "15:10")
     assert rehearsed.outcomes(WEDNESDAY) == {"prices": "done"}
 

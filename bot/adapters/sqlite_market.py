@@ -8,8 +8,10 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from bot.adapters.sqlite_bars import BarStore
+from bot.core.check import CheckedBars
 from bot.core.forecast import Article, Forecast, ForecastBar, Sentiment
-from bot.core.market import Bar, from_x100, to_x100
+from bot.core.market import Bar, from_x100
 from bot.ports import Company
 
 
@@ -22,11 +24,9 @@ class MarketStore:
 
     # --- bars ---------------------------------------------------------------------------------------------
 
-    def add_bars(self, bars: Iterable[Bar], fetched_at: datetime) -> int:
-        """Store the bars that are not there yet; returns how many were new. A stored bar is never rewritten."""
-        before = self.db["bars"].count
-        self.db["bars"].insert_all((_bar_row(bar, fetched_at) for bar in bars), ignore=True)
-        return int(self.db["bars"].count - before)
+    def add_bars(self, checked: CheckedBars, fetched_at: datetime) -> int:
+        """Store the bars that are not there yet; returns how many were new. More in BarStore."""
+        return BarStore(self.db).add(checked, fetched_at).new
 
     def bars(self, symbol: str, *, until: date, last: int | None = None) -> list[Bar]:
         """Bars of `symbol` up to and with `until`, oldest first; only the newest `last` when given."""
@@ -179,21 +179,6 @@ class MarketStore:
             [limit],
         )
         return [(_article(row), _sentiment(row)) for row in rows]
-
-
-def _bar_row(bar: Bar, fetched_at: datetime) -> dict[str, object]:
-    return {
-        "symbol": bar.symbol,
-        "session": bar.session.isoformat(),
-        "open_x100": to_x100(bar.open),
-        "high_x100": to_x100(bar.high),
-        "low_x100": to_x100(bar.low),
-        "close_x100": to_x100(bar.close),
-        "volume_shares": bar.volume_shares,
-        "turnover_twd": bar.turnover_twd,
-        "trades": bar.trades,
-        "fetched_at": fetched_at.isoformat(),
-    }
 
 
 def _bar(row: Mapping[str, Any]) -> Bar:

@@ -127,3 +127,29 @@ def m002_journal(db: Any) -> None:
 def m003_companies(db: Any) -> None:
     """Names by code, so that a view needs no list of the exchange's 46,000 codes."""
     db["companies"].create({"symbol": str, "name": str, "board": str}, pk="symbol", strict=True)
+
+
+@migrations()
+def m010_pipeline(db: Any) -> None:
+    """What did not pass the gate, later different answers, and which questions about prices were answered."""
+    db["quarantine"].create(
+        {"id": int, "symbol": str, "session": str, "kind": str, "reason": str, "raw": str, "source": str,
+         "close_x100": int, "other_x100": int, "quarantined_at": str},
+        pk="id", strict=True, not_null={"symbol", "session", "kind", "reason", "raw", "source", "quarantined_at"},
+    )  # fmt: skip
+    db["quarantine"].create_index(["symbol", "session", "source", "kind", "raw"], unique=True)
+    db["bar_revisions"].create(
+        {"symbol": str, "session": str, "open_x100": int, "high_x100": int, "low_x100": int, "close_x100": int,
+         "volume_shares": int, "turnover_twd": int, "trades": int, "known_at": str},
+        pk=("symbol", "session", "known_at"), strict=True,
+    )  # fmt: skip
+    db["reference_prices"].create(
+        {"symbol": str, "session": str, "reference_x100": int, "source": str},
+        pk=("symbol", "session"), strict=True, not_null={"reference_x100", "source"},
+    )  # fmt: skip
+    db["month_answers"].create(
+        {"symbol": str, "month": str, "through": str, "answered_at": str}, pk=("symbol", "month"), strict=True,
+    )  # fmt: skip
+    db["day_answers"].create(
+        {"board": str, "session": str, "rows": int, "answered_at": str}, pk=("board", "session"), strict=True,
+    )  # fmt: skip

@@ -1,57 +1,60 @@
-"""Daily bars of both boards: twstock reads the rows, we fetch them and check that they answer the question."""
+"""A month of one stock on either board: twstock knows the addresses and reads the rows again beside our own reading."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bot.adapters.door import exchange_door
+from bot.adapters.price_rows import (
+    ROC_YEAR_0,
+    Key,
+    Layout,
+    check_told,
+    compact_date,
+    find_columns,
+    has_table,
+    list_at,
+    nothing,
+    plain,
+    read_roc_date,
+    read_table,
+)
 from bot.config import FeedsConfig
-from bot.core.market import Bar, from_x100, to_x100
-from bot.errors import DataMissing, Refused, Transient
+from bot.core.check import Quarantined, Reading, Row, raw_text
+from bot.errors import Transient
 from bot.ports import Company
 
-ROC_YEAR_0: Final = 1911  # ROC year 1 is 1912
-NO_ROWS: Final = re.compile("沒有符合條件|查無")  # both boards' way to say that the month has none
-NOT_ASKABLE: Final = re.compile("查詢日期|參數輸入錯誤")  # outside what the exchange keeps, or not understood
-
-# The columns in twstock's order, under every name the boards have used, blanks removed. Source: EXCHANGE_PAYLOADS.md
-_TWSE_COLUMNS: Final = (
-    ("日期",),
-    ("成交股數",),
-    ("成交金額",),
-    ("開盤價",),
-    ("最高價",),
-    ("最低價",),
-    ("收盤價",),
-    ("漲跌價差",),
-    ("成交筆數",),
+# The columns under every name the boards have used. Source: EXCHANGE_PAYLOADS.md
+TWSE_MONTH: Final = Layout(
+    key=("日期",),
+    volume=("成交股數",),
+    turnover=("成交金額",),
+    open=("開盤價",),
+    high=("最高價",),
+    low=("最低價",),
+    close=("收盤價",),
+    change=("漲跌價差",),
+    trades=("成交筆數",),
+    zero_is_a_change=True,  # an ex-date says X0.00
 )
-_TPEX_COLUMNS: Final = (
-    ("日期",),
-    ("成交張數", "成交仟股"),
-    ("成交仟元",),
-    ("開盤",),
-    ("最高",),
-    ("最低",),
-    ("收盤",),
-    ("漲跌",),
-    ("筆數",),
+TPEX_MONTH: Final = Layout(
+    key=("日期",),
+    volume=("成交張數", "成交仟股"),
+    turnover=("成交仟元",),
+    open=("開盤",),
+    high=("最高",),
+    low=("最低",),
+    close=("收盤",),
+    change=("漲跌",),
+    trades=("筆數",),
+    thousands=True,
 )
-
-_DATE: Final = re.compile(r"([0-9]{2,3})/([0-9]{2})/([0-9]{2})\**")
-_COUNT: Final = re.compile(r"[0-9]{1,3}(,[0-9]{3}){0,4}|[0-9]{1,15}")
-_PRICE: Final = re.compile(r"([0-9]{1,3}(,[0-9]{3}){0,2}|[0-9]{1,7})(\.[0-9]{1,4})?")
-_CHANGE: Final = re.compile(r"[-+X]? ?([0-9]{1,3}(,[0-9]{3})*|[0-9]+)(\.[0-9]+)?|除[權息]{1,2}|-*")
-_NOTHING: Final = re.compile(r"-*")  # "--", "---" or an empty cell
-_DATE_TOLD: Final = re.compile(r"([0-9]{4}|[0-9]{2,3}(?=/))/?([0-9]{2})(/?[0-9]{2})?")
 _MONTH_TOLD: Final = re.compile(r"([0-9]{2,3})年([0-9]{1,2})月")
 
 
@@ -72,20 +75,21 @@ class Asked:
         """YYYYMM, as the boards repeat it in `date`."""
         return f"{self.year}{self.month:02d}"
 
-    def check(self, what: str, told: str, wanted: str) -> None:
-        """Refuse an answer to another question; the exchanges' caches have given such with status 200.
-
-        Raises:
-            Transient: `told` isn't `wanted`.
-        """
-        if told != wanted:
-            raise Transient(f"the answer is for {what} {told or '(not told)'}, not {wanted}")
-
     def check_month_in(self, text: str) -> None:
         """Refuse a title like "113年10月 2330 ..." that names another month."""
         found = _MONTH_TOLD.search(text)
-        told = f"{int(found[1]) + ROC_YEAR_0}{int(found[2]):02d}" if found else ""
-        self.check("month", told, self.compact)
+        check_told("month", f"{int(found[1]) + ROC_YEAR_0}{int(found[2]):02d}" if found else "", self.compact)
+
+    def key_of(self, cell: str) -> Key:
+        """Whose a row is, by its date.
+
+        Raises:
+            ValueError: there is no such day.
+            Transient: the day is in another month.
+        """
+        session = read_roc_date(cell)
+        check_told("month", f"{session:%Y%m}", self.compact)
+        return Key(symbol=self.company.symbol, session=session)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +105,14 @@ class Board:
     """How one board is asked and read."""
 
     fetcher: str  # the class in twstock.stock that knows its address and its rows
-    columns: tuple[tuple[str, ...], ...]
+    layout: Layout
     params: Callable[[Asked], Mapping[str, str]]
     table: Callable[[Mapping[str, Any], Asked], Table]
     wrap: Callable[[list[str]], dict[str, Any]]  # one row in the shape that the fetcher's `purify` takes
 
 
 class TwstockBars:
-    """BarFeed over twstock's fetchers, for both boards."""
+    """Months of single stocks over twstock's fetchers, for both boards."""
 
     def __init__(self, feeds: FeedsConfig) -> None:
         """Nothing is imported or asked before the first month is wanted.
@@ -118,70 +122,72 @@ class TwstockBars:
         """
         self._doors = {"twse": exchange_door("twse", feeds.twse), "tpex": exchange_door("tpex", feeds.tpex)}
 
-    def month(self, company: Company, year: int, month: int) -> list[Bar]:
-        """The month's bars so far, oldest first; sessions without a trade are left out.
+    def month(self, company: Company, year: int, month: int) -> Reading:
+        """The month's rows so far; sessions without a trade are left out. Nothing in it is checked yet.
 
         Raises:
-            DataMissing: no trustworthy answer, retries included, or a row that cannot be a bar.
+            DataMissing: no trustworthy answer, retries included.
             ValueError: no such month.
         """
         date(year, month, 1)
         asked = Asked(company=company, year=year, month=month)
         board, door = BOARDS[company.board], self._doors[company.board]
         path = urlsplit(self._fetchers[company.board].REPORT_URL).path
-        return door.ask(str(asked), lambda: self.bars_of(door.get_json(path, board.params(asked)), asked))
+        return door.ask(str(asked), lambda: self.reading_of(door.get_json(path, board.params(asked)), asked))
 
     def close(self) -> None:
         """Close the connections."""
         for door in self._doors.values():
             door.close()
 
-    def bars_of(self, answer: Mapping[str, Any], asked: Asked) -> list[Bar]:
-        """The bars in a board's JSON `answer`, oldest first.
+    def reading_of(self, answer: Mapping[str, Any], asked: Asked) -> Reading:
+        """The rows in a board's JSON `answer`; what can't be read, or what twstock reads otherwise, is rejected.
 
         Raises:
             Transient: the answer isn't for `asked`, or says to come back.
             Refused: the board can't answer `asked`.
-            DataMissing: a row or the table can't be read.
+            DataMissing: the header is unknown.
         """
-        board = BOARDS[asked.company.board]
-        table = board.table(answer, asked)
-        places = _places(table.fields, board.columns, asked) if table.rows else []
-        bars: dict[date, Bar] = {}
-        for row in table.rows:
-            cells = _cells(row, len(table.fields), places, asked)
-            if all(_NOTHING.fullmatch(cell) for cell in cells[3:7]):
-                continue
-            bar = self._bar(cells, asked)
-            if bar.session in bars:
-                raise DataMissing(f"{asked.company.symbol} {bar.session}: two rows")
-            bars[bar.session] = bar
-        return [bars[session] for session in sorted(bars)]
-
-    def _bar(self, cells: list[str], asked: Asked) -> Bar:
-        """One row's bar, as twstock reads it; its floats must agree with the digits on the wire."""
         board, symbol = BOARDS[asked.company.board], asked.company.symbol
+        table = board.table(answer, asked)
+        reading = read_table(str(asked), table.fields, table.rows, board.layout, asked.key_of, symbol=symbol)
+        places = find_columns(table.fields, board.layout.columns, str(asked)) if table.rows else []
+        agreed: list[Row] = []
+        rejected = list(reading.rejected)
+        for row in reading.rows:
+            trouble = self._twstock_disagrees(row, places, asked.company.board)
+            if trouble:
+                rejected.append(
+                    Quarantined(
+                        symbol=symbol, session=row.session, kind="twstock", reason=trouble, raw=raw_text(row.raw)
+                    )
+                )
+            else:
+                agreed.append(row)
+        return replace(reading, rows=tuple(agreed), rejected=tuple(rejected), source=f"{asked.company.board} month")
+
+    def _twstock_disagrees(self, row: Row, places: Sequence[int], board: str) -> str:
+        """What twstock reads otherwise than we do; empty when nothing."""
+        assert isinstance(row.raw, list)
+        cells = [plain(row.raw[place]) for place in places]
         try:
             # A copy: twstock writes its values into the row.
-            [read] = self._fetchers[asked.company.board].purify(board.wrap(_as_twstock_reads(cells)))
-            session = read.date.date()
-            asked.check("month", f"{session:%Y%m}", asked.compact)
-            prices = [
-                _price(cells[3 + i], value) for i, value in enumerate((read.open, read.high, read.low, read.close))
-            ]
+            [read] = self._fetchers[board].purify(BOARDS[board].wrap(_as_twstock_reads(cells)))
         except (ValueError, TypeError, ArithmeticError) as error:
-            raise DataMissing(f"{symbol} {cells[0]}: {error}") from error
-        return Bar(
-            symbol=symbol,
-            session=session,
-            open=prices[0],
-            high=prices[1],
-            low=prices[2],
-            close=prices[3],
-            volume_shares=read.capacity,
-            turnover_twd=None if _NOTHING.fullmatch(cells[2]) else read.turnover,
-            trades=None if _NOTHING.fullmatch(cells[8]) else read.transaction,
-        )
+            return f"twstock: {error}"
+        ours = {
+            "open": row.open_x100 / 100,
+            "high": row.high_x100 / 100,
+            "low": row.low_x100 / 100,
+            "close": row.close_x100 / 100,
+            "capacity": row.volume_shares,
+            "turnover": row.turnover_twd or 0,
+            "transaction": row.trades or 0,
+        }
+        wrong = [name for name, value in ours.items() if getattr(read, name) != value]
+        if read.date.date() != row.session:
+            wrong.append("date")
+        return f"twstock reads {', '.join(wrong)} otherwise" if wrong else ""
 
     @cached_property
     def _fetchers(self) -> dict[str, Any]:
@@ -190,114 +196,17 @@ class TwstockBars:
         return {name: getattr(twstock.stock, board.fetcher)() for name, board in BOARDS.items()}
 
 
-def _places(fields: Sequence[Any], columns: tuple[tuple[str, ...], ...], asked: Asked) -> list[int]:
-    """Where each of twstock's columns stands under the header `fields`.
-
-    Raises:
-        DataMissing: a column is absent or twice there: the board has changed its format.
-    """
-    headers = [_plain(field).replace(" ", "") if isinstance(field, str) else "" for field in fields]
-    places = []
-    for names in columns:
-        found = [place for place, header in enumerate(headers) if header in names]
-        if len(found) != 1:
-            raise DataMissing(f"{asked}: {len(found)} columns {'/'.join(names)} in the header {', '.join(headers)}")
-        places.append(found[0])
-    return places
-
-
-def _cells(row: Any, width: int, places: list[int], asked: Asked) -> list[str]:
-    """The row's cells in twstock's order, in plain characters, each of a form that its column may have.
-
-    Raises:
-        DataMissing: one isn't.
-    """
-    if not isinstance(row, list) or len(row) != width or not all(isinstance(row[place], str) for place in places):
-        raise DataMissing(f"{asked}: a row is no list of {width} texts: {str(row)[:80]}")
-    cells = [_plain(row[place]) for place in places]
-    for cell, (name, form, may_be_empty) in zip(cells, _FORMS, strict=True):
-        if not (form.fullmatch(cell) or (may_be_empty and _NOTHING.fullmatch(cell))):
-            raise DataMissing(f"{asked.company.symbol} {cells[0][:12]}: {cell[:20]!r} is no {name}")
-    return cells
-
-
-_FORMS: Final = (
-    ("date", _DATE, False),
-    ("volume", _COUNT, False),
-    ("turnover", _COUNT, True),
-    ("open", _PRICE, True),
-    ("high", _PRICE, True),
-    ("low", _PRICE, True),
-    ("close", _PRICE, True),
-    ("change", _CHANGE, True),
-    ("number of trades", _COUNT, True),
-)
-
-
-def _as_twstock_reads(cells: list[str]) -> list[str]:
+def _as_twstock_reads(cells: Sequence[str]) -> list[str]:
     """The cells without what twstock 1.5.1 stumbles over: date marks, empty counts, words for a price change.
 
-    The change is never used (it is 0 on ex-dates), so what isn't a plain number may as well be 0.
+    Its change is not compared with ours (it is 0 on ex-dates), so what isn't a plain number may as well be 0.
     """
     day, volume, turnover, *prices, change, trades = cells
     plain_change = change.replace(" ", "")
     if not re.fullmatch(r"[-+]?[0-9.,]+", plain_change):
         plain_change = "0.00"
-    counts = ["0" if _NOTHING.fullmatch(count) else count for count in (volume, turnover, trades)]
+    counts = ["0" if nothing(count) else count for count in (volume, turnover, trades)]
     return [day.rstrip("*"), counts[0], counts[1], *prices, plain_change, counts[2]]
-
-
-def _price(cell: str, read: float | None) -> Decimal:
-    """The cell's exact price, TWD with two decimals.
-
-    Raises:
-        ValueError: it is finer than 0.01, missing in a session that traded, or not what twstock read.
-    """
-    if read is None or _NOTHING.fullmatch(cell):
-        raise ValueError(f"a price is missing ({cell!r})")
-    price = Decimal(cell.replace(",", ""))
-    if float(price) != read:
-        raise ValueError(f"twstock read {cell} as {read}")
-    return from_x100(to_x100(price))
-
-
-def _plain(text: str) -> str:
-    """`text` with full-width characters as plain ones, without blanks around."""
-    return unicodedata.normalize("NFKC", text).strip()
-
-
-def _has_table(answer: Mapping[str, Any]) -> bool:
-    """Whether the answer has a table; False says that the month has no rows.
-
-    Raises:
-        Transient: another status, for instance that too many people are asking.
-        Refused: the board doesn't keep that month.
-    """
-    stat = str(answer.get("stat", ""))
-    if stat.upper() == "OK":
-        return True
-    if NO_ROWS.search(stat):
-        return False
-    if NOT_ASKABLE.search(stat):
-        raise Refused(stat)
-    raise Transient(f"status {stat[:60]!r}" if stat else "an answer without a status")
-
-
-def _compact_month(text: str) -> str:
-    """YYYYMM of a date as TPEx tells it: 20251001, 2025/10/01, 114/10/01 or 114/10; else `text` itself."""
-    found = _DATE_TOLD.fullmatch(text)
-    if not found:
-        return text
-    year = int(found[1])
-    return f"{year if year > ROC_YEAR_0 else year + ROC_YEAR_0}{found[2]}"
-
-
-def _list_at(table: Mapping[str, Any], key: str) -> list[Any]:
-    """The list under `key`; an answer cut short in the middle has none."""
-    value = table.get(key)
-    if not isinstance(value, list):
-        raise Transient(f"an answer without `{key}`")
-    return value
 
 
 def _twse_params(asked: Asked) -> Mapping[str, str]:
@@ -306,15 +215,15 @@ def _twse_params(asked: Asked) -> Mapping[str, str]:
 
 def _twse_table(answer: Mapping[str, Any], asked: Asked) -> Table:
     """The rows of TWSE's STOCK_DAY; title and date must be those of `asked`."""
-    if not _has_table(answer):
+    if not has_table(answer):
         return Table(fields=(), rows=())
-    title = _plain(str(answer.get("title", "")))
+    title = plain(str(answer.get("title", "")))
     asked.check_month_in(title)
     told = title.split()
-    asked.check("stock", told[1] if len(told) > 1 else "", asked.company.symbol)
-    asked.check("month", str(answer.get("date", ""))[:6], asked.compact)
-    rows = _list_at(answer, "data")
-    return Table(fields=_list_at(answer, "fields") if rows else (), rows=rows)
+    check_told("stock", told[1] if len(told) > 1 else "", asked.company.symbol)
+    check_told("month", str(answer.get("date", ""))[:6], asked.compact)
+    rows = list_at(answer, "data")
+    return Table(fields=list_at(answer, "fields") if rows else (), rows=rows)
 
 
 def _tpex_params(asked: Asked) -> Mapping[str, str]:
@@ -332,36 +241,36 @@ def _tpex_table(answer: Mapping[str, Any], asked: Asked) -> Table:
     A parameter that TPEx doesn't understand makes it answer the current month with status ok: an answer without
     rows must therefore tell its month.
     """
-    if not _has_table(answer):
+    if not has_table(answer):
         return Table(fields=(), rows=())
-    tables = _list_at(answer, "tables")
+    tables = list_at(answer, "tables")
     table = tables[0] if tables else {}
     if not isinstance(table, Mapping):
         raise Transient("an answer whose table is none")
-    subtitle = _plain(str(table.get("subtitle", "")))  # "6488 環球晶 114年05月"
-    asked.check("stock", str(answer.get("code") or subtitle.partition(" ")[0]), asked.company.symbol)
+    subtitle = plain(str(table.get("subtitle", "")))  # "6488 環球晶 114年05月"
+    check_told("stock", str(answer.get("code") or subtitle.partition(" ")[0]), asked.company.symbol)
     dates = [str(there["date"]) for there in (answer, table) if there.get("date")]
     for told in dates:
-        asked.check("month", _compact_month(told), asked.compact)
+        check_told("month", compact_date(told)[:6], asked.compact)
     if subtitle:
         asked.check_month_in(subtitle)
-    rows = _list_at(table, "data") if tables else []
+    rows = list_at(table, "data") if tables else []
     if not rows and not dates and not subtitle:
-        asked.check("month", "", asked.compact)
-    return Table(fields=_list_at(table, "fields") if rows else (), rows=rows)
+        check_told("month", "", asked.compact)
+    return Table(fields=list_at(table, "fields") if rows else (), rows=rows)
 
 
 BOARDS: Final = {
     "twse": Board(
         fetcher="TWSEFetcher",
-        columns=_TWSE_COLUMNS,
+        layout=TWSE_MONTH,
         params=_twse_params,
         table=_twse_table,
         wrap=lambda row: {"data": [row]},
     ),
     "tpex": Board(
         fetcher="TPEXFetcher",
-        columns=_TPEX_COLUMNS,
+        layout=TPEX_MONTH,
         params=_tpex_params,
         table=_tpex_table,
         wrap=lambda row: {"tables": [{"data": [row]}]},

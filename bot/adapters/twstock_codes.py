@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -62,6 +64,16 @@ def company_of(code_or_name: str | int) -> Company:
     if trouble:
         raise Refused(_line(f"{row.code} {row.name} is {trouble}", _near(_plain(row.name), known)))
     return _company(row)
+
+
+def listed_on() -> dict[str, date]:
+    """When each stock and fund that we take was listed, by code, as far as twstock's list tells."""
+    found = {}
+    for code, row in _known().rows.items():
+        if not _why_not(row):
+            with suppress(ValueError):
+                found[code] = date.fromisoformat(row.start.replace("/", "-"))
+    return found
 
 
 @lru_cache(maxsize=1)

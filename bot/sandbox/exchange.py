@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from bot.core.market import (
     tick_x100,
 )
 from bot.ports import Company
-from bot.sandbox.faults import WRONG_MONTH, fault_of
+from bot.sandbox.faults import BAD_ROW, REPEAT_LAST_SESSION, WRONG_MONTH, fault_of
 from bot.sandbox.market import Market, Quote
 from bot.sandbox.world import world_behind
 
@@ -420,9 +421,23 @@ async def _open_stock_day_all(request: Request) -> JSONResponse:
     return JSONResponse(open_stock_day_all(published.day(latest, "twse") if latest else []))
 
 
+def _day(request: Request, asked: date, board: str) -> list[tuple[Company, Quote]]:
+    """Every stock of `board` on the asked day; other rows, or one that can't be, while that fault is on."""
+    published = world_behind(request).published()
+    fault = fault_of(request.scope)
+    if fault == REPEAT_LAST_SESSION:
+        earlier = [session for session in published.market.sessions if session < asked]
+        return [(company, replace(quote, session=asked)) for company, quote in published.day(earlier[-1], board)]
+    rows = published.day(asked, board)
+    if fault == BAD_ROW and rows:
+        company, quote = rows[0]
+        rows[0] = (company, replace(quote, high_x100=quote.low_x100, low_x100=quote.high_x100 + 100))
+    return rows
+
+
 async def _mi_index(request: Request) -> JSONResponse:
     asked = _asked_day(request)
-    rows = world_behind(request).published().day(asked, "twse") if asked else []
+    rows = _day(request, asked, "twse") if asked else []
     wanted = request.query_params.get("type", "ALL") in {"ALL", "ALLBUT0999"}
     return JSONResponse(mi_index(rows if wanted else [], asked))
 
@@ -430,7 +445,7 @@ async def _mi_index(request: Request) -> JSONResponse:
 async def _tpex_day(request: Request) -> JSONResponse:
     published = world_behind(request).published()
     asked = _asked_day(request) or published.now.date()
-    return JSONResponse(tpex_day(published.day(asked, "tpex"), asked))
+    return JSONResponse(tpex_day(_day(request, asked, "tpex"), asked))
 
 
 async def _open_tpex_day(request: Request) -> JSONResponse:

@@ -21,6 +21,9 @@ HTTP_503_AFTER: Final = "http_503_after"
 HANG: Final = "hang"
 RESET: Final = "reset"
 WRONG_MONTH: Final = "twse_wrong_month"
+REPEAT_LAST_SESSION: Final = "repeat_last_session"
+BAD_ROW: Final = "bad_row"
+_THE_ROUTE_PLAYS: Final = frozenset({WRONG_MONTH, REPEAT_LAST_SESSION, BAD_ROW})
 
 # Faults that answer in the application's stead: nothing is bought, nothing is read.
 _ANSWERS: Final[Mapping[str, Callable[[], Response]]] = {
@@ -32,7 +35,7 @@ _ANSWERS: Final[Mapping[str, Callable[[], Response]]] = {
     "wrong_json": lambda: JSONResponse({"unexpected": True}),
     "twse_busy": lambda: HTMLResponse("<html><body>Precondition Required</body></html>", 428),
 }
-KINDS: Final = frozenset({*_ANSWERS, HTTP_503_AFTER, HANG, RESET, WRONG_MONTH})
+KINDS: Final = frozenset({*_ANSWERS, *_THE_ROUTE_PLAYS, HTTP_503_AFTER, HANG, RESET})
 _CONTROL: Final = "/sandbox/"
 _SCOPE_KEY: Final = "sandbox.fault"
 _LOG_LENGTH: Final = 20_000
@@ -71,10 +74,10 @@ class Wire:
         self.recent: deque[dict[str, Any]] = deque(maxlen=_LOG_LENGTH)
         self.faults: list[Fault] = []
 
-    def saw(self, method: str, path: str) -> None:
+    def saw(self, method: str, path: str, query: str = "") -> None:
         """Write a request down."""
         self.counts[path] += 1
-        self.recent.append({"method": method, "path": path, "seconds": time.monotonic()})
+        self.recent.append({"method": method, "path": path, "query": query, "seconds": time.monotonic()})
 
     def take(self, path: str) -> Fault | None:
         """The oldest fault that waits for `path`, once fewer from now on."""
@@ -99,10 +102,10 @@ class FaultMiddleware:
         if scope["type"] != "http" or scope["path"].startswith(_CONTROL):
             await self._app(scope, receive, send)
             return
-        self._wire.saw(scope["method"], scope["path"])
+        self._wire.saw(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
         fault = self._wire.take(scope["path"])
         kind = fault.kind if fault else ""
-        if fault is None or kind == WRONG_MONTH:
+        if fault is None or kind in _THE_ROUTE_PLAYS:
             await self._app({**scope, _SCOPE_KEY: kind}, receive, send)
         elif kind in _ANSWERS:
             await _ANSWERS[kind]()(scope, receive, send)

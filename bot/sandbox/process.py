@@ -71,6 +71,10 @@ class Sandbox:
         """How often each path was asked for."""
         return dict(self._ask("GET", "/sandbox/requests")["counts"])
 
+    def asked(self) -> list[dict[str, Any]]:
+        """The last requests, oldest first: method, path, query, and the seconds on the machine's clock."""
+        return list(self._ask("GET", "/sandbox/requests")["recent"])
+
     def close(self) -> None:
         """End it."""
         self._http.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import FRIDAY, RATES, THURSDAY, at, config, order
+from builders import FRIDAY, RATES, THURSDAY, at, checked, config, order
 
 from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.broker_stock_api import StockApiBroker
@@ -51,7 +51,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, prices: Path, monkeypa
     if request.param == "paper":
         db = open_database(tmp_path / "p.db")
         friday = friday_bar()
-        MarketStore(db).add_bars([friday], at(FRIDAY))
+        MarketStore(db).add_bars(checked(friday), at(FRIDAY))
         broker = PaperBroker(db, 100_000_000, "touch", RATES)
         yield Bench(broker, lambda: broker.end_session(FRIDAY, {"2330": friday}))
         return
@@ -142,7 +142,7 @@ def test_paper_fills_nothing_when_the_session_was_locked(tmp_path: Path) -> None
     from builders import bar
 
     db = open_database(tmp_path / "p.db")
-    MarketStore(db).add_bars([bar("100")], at(THURSDAY))
+    MarketStore(db).add_bars(checked(bar("100")), at(THURSDAY))
     broker = PaperBroker(db, 100_000_000, "open", RATES)
     broker.submit(order(limit=110_00))
     broker.end_session(FRIDAY, {"2330": bar("110", session=FRIDAY)})  # limit up all day: a queue stood before us

@@ -17,6 +17,7 @@ from bot.adapters.newsapi_articles import NewsApiArticles
 from bot.adapters.twse_holidays import TwseHolidays
 from bot.adapters.twstock_bars import TwstockBars
 from bot.config import TAIPEI, FeedsConfig
+from bot.core.check import Known, Reading, check_rows
 from bot.core.market import Bar
 from bot.errors import DataMissing, Refused
 from bot.ports import Company
@@ -60,6 +61,12 @@ def bars_of(sandbox: Sandbox, **changes: Any) -> TwstockBars:
     return TwstockBars(FeedsConfig(twse=twse, tpex=tpex, newsapi=news_config(sandbox.url)))
 
 
+def checked_bars(reading: Reading) -> list[Bar]:
+    passed = check_rows(reading, Known())
+    assert not passed.quarantined
+    return list(passed.bars)
+
+
 def bars_in(prices: Path, code: str, month: str) -> list[Bar]:
     with (prices / f"{code}.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["date"].startswith(month)]
@@ -82,12 +89,12 @@ def bars_in(prices: Path, code: str, month: str) -> list[Bar]:
 @pytest.mark.parametrize("company", [TSMC, AXIOMTEK])
 def test_bars_come_through_unchanged(sandbox: Sandbox, prices: Path, company: Company) -> None:
     feed = bars_of(sandbox)
-    assert feed.month(company, 2025, 3) == bars_in(prices, company.symbol, "2025-03")
+    assert checked_bars(feed.month(company, 2025, 3)) == bars_in(prices, company.symbol, "2025-03")
 
 
 @pytest.mark.parametrize("company", [TSMC, AXIOMTEK])
 def test_a_month_without_sessions_is_empty(sandbox: Sandbox, company: Company) -> None:
-    assert bars_of(sandbox).month(company, 2024, 12) == []
+    assert bars_of(sandbox).month(company, 2024, 12).rows == ()
 
 
 @pytest.mark.parametrize("kind", ["twse_wrong_month", "twse_busy", "html", "empty", "wrong_json", "http_500", "reset"])
@@ -99,7 +106,7 @@ def test_a_fault_is_tried_again_and_when_it_lasts_it_is_an_error(
         company.board
     ]
     sandbox.fault(path, kind, times=2)
-    assert bars_of(sandbox).month(company, 2025, 3) == bars_in(prices, company.symbol, "2025-03")
+    assert checked_bars(bars_of(sandbox).month(company, 2025, 3)) == bars_in(prices, company.symbol, "2025-03")
     sandbox.fault(path, kind, times=4)
     with pytest.raises(
         DataMissing, match=rf"^{company.board} at {sandbox.url}/{company.board}: {company.symbol} 2025-03: .*, 4 tries$"
@@ -144,9 +151,9 @@ def test_the_clock_moves_forwards_only(prices: Path) -> None:
     with start_sandbox(SandboxSettings(start=start, prices=prices)) as running:
         clock = SandboxClock(running.url)
         assert clock.now() == start
-        assert bars_of(running).month(TSMC, 2025, 3) == []  # before the first close
+        assert bars_of(running).month(TSMC, 2025, 3).rows == ()  # before the first close
         later = start + timedelta(hours=9)
         assert clock.move_to(later) == later
-        assert [bar.session for bar in bars_of(running).month(TSMC, 2025, 3)] == [start.date()]
+        assert [row.session for row in bars_of(running).month(TSMC, 2025, 3).rows] == [start.date()]
         with pytest.raises(Refused, match="can't go back"):
             clock.move_to(start)

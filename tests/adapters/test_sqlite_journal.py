@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import FRIDAY, RATES, REPO, THURSDAY, at, bar, forecast
+from builders import FRIDAY, RATES, REPO, THURSDAY, at, bar, checked, forecast
 
 from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
 from bot.adapters.sqlite_market import MarketStore
@@ -108,8 +108,8 @@ def test_stages_equity_and_surprises_are_kept_once(db: Any) -> None:
 def test_bars_come_back_exactly_and_are_never_rewritten(db: Any) -> None:
     market = MarketStore(db)
     told = bar("100.5", open="99.9", high="101", low="99.9")
-    assert market.add_bars([told], at(THURSDAY)) == 1
-    assert market.add_bars([bar("7")], at(FRIDAY)) == 0
+    assert market.add_bars(checked(told), at(THURSDAY)) == 1
+    assert market.add_bars(checked(bar("7")), at(FRIDAY)) == 0
     assert market.bars("2330", until=FRIDAY) == [told]
     assert market.bars("2330", until=THURSDAY.replace(day=1)) == []
     assert market.last_closes(["2330", "2317"], until=FRIDAY) == {"2330": 100_50}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import REPO, at, bar, days, forecast
+from builders import REPO, at, bar, checked, days, forecast
 from markets import random_market, write_csv
 from typer.testing import CliRunner, Result
 
@@ -47,7 +47,7 @@ def store(home: Path) -> Iterator[MarketStore]:
     market = MarketStore(db)
     known = MARKET.after(SESSIONS[-1])
     for symbol in MARKET.symbols:
-        market.add_bars(known.past(symbol, 999), at(SESSIONS[-1]))
+        market.add_bars(checked(*known.past(symbol, 999)), at(SESSIONS[-1]))
     yield market
     db.close()
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from builders import at
+from builders import at, checked
 from markets import SESSIONS, flat, market, random_market, write_csv
 
 from backtest.history import History, check_covers, hole_notes
@@ -65,7 +65,7 @@ def test_csv_and_store_tell_the_same(tmp_path: Path) -> None:
     from_csv = History.from_csv(tmp_path / "bars")
     store = MarketStore(open_database(tmp_path / "some.db"))
     for symbol in told.symbols:
-        store.add_bars(from_csv.after(SESSIONS[-1]).past(symbol, 99), at(SESSIONS[-1]))
+        store.add_bars(checked(*from_csv.after(SESSIONS[-1]).past(symbol, 99)), at(SESSIONS[-1]))
     assert told.digest() == from_csv.digest() == History.from_store(store).digest()
     cut = History.from_store(store, symbols=["2330"], since=SESSIONS[2], until=SESSIONS[4])
     assert (cut.symbols, cut.sessions) == (("2330",), tuple(SESSIONS[2:5]))
