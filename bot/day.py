@@ -15,12 +15,14 @@ from typing import Final
 
 from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
 from bot.adapters.sqlite_market import MarketStore
+from bot.adapters.sqlite_sessions import SessionStore
+from bot.calendar import calendar_of
 from bot.config import TAIPEI, Config
 from bot.core.decide import BPS, MarketDay, decide
 from bot.core.forecast import Article, Sentiment, mean_score
 from bot.core.market import Bar
 from bot.core.orders import OrderState
-from bot.core.sessions import TRADING_STARTS, HolidaysOf, next_session
+from bot.core.sessions import TRADING_STARTS, Calendar, next_session
 from bot.core.settle import Resting, settle
 from bot.errors import DataMissing, EngineFailed, Refused, Transient
 from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed, Question
@@ -42,6 +44,7 @@ class Ports:
     engine: Callable[[], Engine]
     broker: Broker
     market: MarketStore
+    sessions: SessionStore
     journal: Journal
     companies: tuple[Company, ...]
     choose: Callable[[Mapping[str, list[Bar]], int], list[str]]
@@ -337,7 +340,7 @@ def send_orders(session: date, ports: Ports, config: Config) -> Outcome:
     at = ports.clock.now()
     mark_interrupted(ports, at)
     planned = [one for one in ports.journal.orders(OrderState.PLANNED) if one.order.decided <= session]
-    if at >= order_deadline(session, holidays_of(ports)):
+    if at >= order_deadline(session, at, calendar_of(ports)):
         for one in planned:
             ports.journal.move(one.order.key, OrderState.CANCELLED, "too late: the next session has begun", at)
         return Outcome(outcome="skipped", detail=f"too late for {len(planned)} orders: the next session has begun")
@@ -361,26 +364,9 @@ def mark_interrupted(ports: Ports, at: datetime) -> None:
         ports.journal.move(one.order.key, OrderState.UNKNOWN, "interrupted while sending", at)
 
 
-def order_deadline(session: date, closings: HolidaysOf) -> datetime:
+def order_deadline(session: date, known_at: datetime, calendar: Calendar) -> datetime:
     """The opening of the session after `session`: an order sent later would have seen part of it."""
-    return datetime.combine(next_session(session, closings), TRADING_STARTS, tzinfo=TAIPEI)
-
-
-def holidays_of(ports: Ports) -> HolidaysOf:
-    """The exchange's list of closings, fetched once a year.
-
-    Raises (from the call it returns):
-        DataMissing: the list is neither stored nor to be had.
-    """
-
-    def of(year: int) -> Mapping[date, str]:
-        stored = ports.market.holidays(year)
-        if stored is None:
-            stored = ports.holidays.holidays(year)
-            ports.market.add_holidays(year, stored, ports.clock.now())
-        return stored
-
-    return of
+    return datetime.combine(next_session(session, known_at, calendar), TRADING_STARTS, tzinfo=TAIPEI)
 
 
 STAGE_WORK: Final[Mapping[str, Callable[[date, Ports, Config], Outcome]]] = {

@@ -10,6 +10,7 @@ from typing import Protocol
 from bot.core.forecast import Article, Forecast, Sentiment
 from bot.core.market import Bar
 from bot.core.orders import Order, OrderState
+from bot.core.sessions import YearSchedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +43,8 @@ class BarFeed(Protocol):
 class HolidayFeed(Protocol):
     """The exchange's own list of scheduled closings."""
 
-    def holidays(self, year: int) -> dict[date, str]:
-        """Closed weekdays of `year` with their names; days that trade are not in it.
+    def schedule(self, year: int) -> YearSchedule:
+        """Closed weekdays of `year` and weekend sessions, with their names.
 
         Raises:
             DataMissing: no trustworthy answer, retries included.

@@ -13,6 +13,7 @@ from bot.adapters.clocks import SandboxClock, SystemClock
 from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database
+from bot.adapters.sqlite_sessions import SessionStore
 from bot.config import Config
 from bot.day import Ports
 from bot.errors import ConfigError
@@ -115,6 +116,7 @@ def open_ports(config: Config) -> Iterator[Ports]:
             engine=lambda: engine_of(config),
             broker=broker,
             market=market,
+            sessions=SessionStore(db),
             journal=journal,
             companies=companies,
             choose=choose,

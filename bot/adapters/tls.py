@@ -172,8 +172,9 @@ def fetch_issuer(address: str, proxies: Mapping[str, str]) -> bytes:
 
 
 def _leaf_of(host: str, port: int, proxy: str | None) -> bytes:
-    """The certificate that the server shows, DER. Nothing is sent over this connection and nothing is believed of it:
-    it only tells where to look for the issuer.
+    """The certificate that the server shows, DER.
+
+    Nothing is sent over this connection and nothing believed of it: it only tells where to look for the issuer.
 
     Raises:
         Unreachable: nobody answers any more.

@@ -17,7 +17,7 @@ from bot.errors import Refused
 from bot.ports import Company
 from bot.sandbox.companies import companies_of
 from bot.sandbox.dice import dice
-from bot.sandbox.holidays import days, is_weekday, scheduled
+from bot.sandbox.holidays import TYPHOON_CLOSURES, days, is_weekday, scheduled
 from bot.sandbox.market import Quote
 
 HISTORY: Final = timedelta(days=400)  # about 265 sessions before the start
@@ -64,7 +64,7 @@ class GeneratedMarket:
             raise Refused(f"sandbox: unknown stock {', '.join(unknown)}")
         first, last = first or start.date() - HISTORY, last or start.date() + FUTURE
         self._holidays = {year: scheduled(year) for year in range(first.year, last.year + 1)}
-        typhoons = {self._typhoon(year) for year in self._holidays}
+        typhoons = {self._typhoon(year) for year in self._holidays} | TYPHOON_CLOSURES
         self._sessions = [
             day
             for day in days(first, last)
