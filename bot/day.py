@@ -13,19 +13,22 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_sessions import SessionStore
 from bot.calendar import calendar_of
 from bot.config import TAIPEI, Config
 from bot.core.decide import BPS, MarketDay, decide
+from bot.core.exrights import adjusted, references_x100
 from bot.core.forecast import Article, Sentiment, mean_score
 from bot.core.market import Bar
 from bot.core.orders import OrderState
 from bot.core.sessions import TRADING_STARTS, Calendar, next_session
 from bot.core.settle import Resting, settle
 from bot.errors import DataMissing, EngineFailed, Refused, Transient
-from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed, Question
+from bot.exrights_fetch import catch_up_ex_rights, known_events, refresh_ex_rights
+from bot.ports import BarFeed, Broker, Clock, Company, Engine, ExRightFeed, HolidayFeed, NewsFeed, Question
 
 log = logging.getLogger("twtrader")
 
@@ -45,6 +48,8 @@ class Ports:
     broker: Broker
     market: MarketStore
     sessions: SessionStore
+    ex_rights: ExRightFeed
+    ex_right_store: ExRightStore
     journal: Journal
     companies: tuple[Company, ...]
     choose: Callable[[Mapping[str, list[Bar]], int], list[str]]
@@ -101,7 +106,7 @@ def _gives_up_at(stage: str, session: date, config: Config) -> datetime:
 
 def gather_bars(session: date, ports: Ports, config: Config) -> Outcome:
     """Fetch what is missing up to `session`. No bar of any stock may mean "not published yet" or "closed"."""
-    problems: list[str] = []
+    problems = catch_up_ex_rights(session, ports, config.history.sessions)
     for company in ports.companies:
         try:
             _fetch_missing(company, session, ports, config)
@@ -205,6 +210,8 @@ def gather_news(session: date, ports: Ports, config: Config) -> Outcome:
 
 def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
     """Forecasts and sentiments, each computed once. A dead engine means abstention, reported."""
+    unknown = refresh_ex_rights(session, ports, config.history.sessions)
+    ports.journal.record_surprises(session, [f"ex-dates not known: {text}" for text in unknown], ports.clock.now())
     questions = _questions(session, ports, config)
     if not questions:
         return Outcome(outcome="failed", detail="no stock has enough bars for a question: no forecast tonight")
@@ -223,6 +230,8 @@ def _questions(session: date, ports: Ports, config: Config) -> list[Question]:
     reach = max(wanted, config.history.sessions)
     bars = {one.symbol: ports.market.bars(one.symbol, until=session, last=reach) for one in ports.companies}
     bars = {symbol: past for symbol, past in bars.items() if len(past) >= wanted and past[-1].session == session}
+    events = known_events(ports, session, config.history.sessions)
+    bars = {symbol: adjusted(past, events.get(symbol, ()), session) for symbol, past in bars.items()}
     chosen = set(bars)
     if config.universe.choose:
         chosen = {*ports.choose(bars, config.universe.choose), *ports.journal.portfolio().positions}
@@ -310,8 +319,10 @@ def _market_day(session: date, ports: Ports, config: Config) -> MarketDay:
             past_sessions=config.model.past_sessions,
             future_sessions=config.model.future_sessions,
         )
+    events = [one for many in known_events(ports, session, config.history.sessions).values() for one in many]
     return MarketDay(
         session=session,
+        reference_x100=references_x100(events, session, next_session(session, ports.clock.now(), calendar_of(ports))),
         bars={symbol: bar for symbol, bar in ports.market.bars_of(session).items() if symbol in symbols},
         closes_x100=ports.market.last_closes(symbols, until=session),
         forecasts=forecasts,

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.broker_stock_api import StockApiBroker
 from bot.adapters.clocks import SandboxClock, SystemClock
+from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database
@@ -90,6 +91,7 @@ def open_ports(config: Config) -> Iterator[Ports]:
     Raises:
         ConfigError, Refused: something in the config can't be had.
     """
+    from bot.adapters.exchange_ex_rights import ExchangeExRights
     from bot.adapters.twse_holidays import TwseHolidays
     from bot.adapters.twstock_bars import TwstockBars
     from bot.adapters.twstock_signals import choose
@@ -104,8 +106,9 @@ def open_ports(config: Config) -> Iterator[Ports]:
         journal.open_account(config.broker.kind, config.broker.start_cash_twd, clock.now())
         market.add_companies(companies)
         bars, holidays = TwstockBars(config.feeds), TwseHolidays(config.feeds.twse)
+        ex_rights = ExchangeExRights(config.feeds, clock)
         news, broker = news_of(config, clock), broker_of(config, db)
-        for door in (bars, holidays, news, broker):
+        for door in (bars, holidays, ex_rights, news, broker):
             if isinstance(door, Closes):
                 opened.callback(door.close)
         yield Ports(
@@ -117,6 +120,8 @@ def open_ports(config: Config) -> Iterator[Ports]:
             broker=broker,
             market=market,
             sessions=SessionStore(db),
+            ex_rights=ex_rights,
+            ex_right_store=ExRightStore(db),
             journal=journal,
             companies=companies,
             choose=choose,

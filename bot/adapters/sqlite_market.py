@@ -70,6 +70,11 @@ class MarketStore:
         row = next(self.db.query("select min(session) as s from bars where session > ?", [day.isoformat()]))
         return date.fromisoformat(row["s"]) if row["s"] else None
 
+    def session_before(self, day: date) -> date | None:
+        """The last session before `day` in which any stock traded, as far as bars are stored."""
+        row = next(self.db.query("select max(session) as s from bars where session < ?", [day.isoformat()]))
+        return date.fromisoformat(row["s"]) if row["s"] else None
+
     # --- companies ----------------------------------------------------------------------------------------
 
     def add_companies(self, companies: Iterable[Company]) -> None:

@@ -153,9 +153,10 @@ def m021_ex_rights(db: Any) -> None:
     """Ex-dates with their reference prices, each version with the moment it was read."""
     db["ex_rights"].create(
         {"symbol": str, "ex_date": str, "kind": str, "previous_x100": int, "reference_x100": int, "limit_up_x100": int,
-         "limit_down_x100": int, "cash_dividend_twd": str, "source": str, "known_at": str},
+         "limit_down_x100": int, "cash_dividend_twd": str, "source": str, "known_at": str,
+         "withdrawn": int},
         pk=("symbol", "ex_date", "kind", "known_at"), strict=True,
         not_null={"previous_x100", "reference_x100", "source"},
     )  # fmt: skip
     db["ex_rights"].create_index(["ex_date"])
-    db["ex_rights_asked"].create({"what": str, "until": str, "asked_at": str}, pk="what", strict=True)
+    db["ex_rights_asked"].create({"what": str, "since": str, "through": str, "asked_at": str}, pk="what", strict=True)

@@ -147,9 +147,9 @@ def plan_orders(  # noqa: C901, PLR0912, PLR0915, PLR0917  (one function, so tha
     """Fill the three output arrays (one entry a stock; sales negative) and return the number of orders.
 
     Returns are judged from the close, which has the coming dividend in it as the forecast has; limit prices count from
-    the reference, at which the next session begins. `target_x100[i]` is 0 where the model abstained, `sentiment_bps[i]` NO_SENTIMENT where nothing is known.
-    Cash is what is on hand: proceeds of tonight's sells are not spent before they settle, and a position that
-    is being sold keeps its slot until it is gone.
+    the reference, at which the next session begins. `target_x100[i]` is 0 where the model abstained,
+    `sentiment_bps[i]` NO_SENTIMENT where nothing is known. Cash is what is on hand: proceeds of tonight's sells are not
+    spent before they settle, and a position that is being sold keeps its slot until it is gone.
     """
     n = len(close_x100)
     equity_twd = cash_twd
