@@ -20,9 +20,9 @@ class ExRightStore:
     def events(
         self, symbols: Collection[str] | None = None, *, since: date, until: date, known_at: datetime | None = None
     ) -> list[ExRight]:
-        """Events with ex_date in since..until as they were known at `known_at` (as they are known now, when None), oldest first.
+        """Events with ex_date in since..until as they were known at `known_at`, oldest first.
 
-        Of all stocks when `symbols` is None.
+        Without `symbols` of all stocks, without `known_at` as they are known now.
         """
         moment = known_at.isoformat() if known_at else None
         rows = self.db.query(

@@ -14,6 +14,7 @@ from bot.adapters.sqlite_open import open_database
 from bot.core.exrights import ExRight
 
 WED, THU, FRI = date(2025, 6, 11), date(2025, 6, 12), date(2025, 6, 13)
+EVENING = at(WED)
 EVENT = ExRight(
     symbol="2330", ex_date=THU, kind="dividend", previous_x100=1065_00, reference_x100=1060_00, limit_up_x100=1165_00,
     limit_down_x100=954_00, cash_dividend=Decimal("4.50002714"), source="TWSE TWT49U", known_at=at(WED),
@@ -27,7 +28,7 @@ def store(tmp_path: Path) -> Iterator[ExRightStore]:
     db.close()
 
 
-def keep(store: ExRightStore, *events: ExRight, moment: datetime = at(WED), first: date = WED) -> list[str]:
+def keep(store: ExRightStore, *events: ExRight, moment: datetime = EVENING, first: date = WED) -> list[str]:
     return store.keep(
         events, kind="dividend", symbols={"2330", "2317"}, first=first, last=date(2025, 6, 30), known_at=moment
     )
