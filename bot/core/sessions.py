@@ -1,7 +1,8 @@
 """Which days trade, as far as could be known at a moment. Pure: every list is handed in.
 
-Four sources, the stronger first: the bars themselves (or their absence, found at night), our dated list of closings
-at short notice, the exchange's own schedule, and the table made from exchange_calendars where that is not known.
+Four sources, the stronger first: our dated list of closings at short notice (a bar on such a day is a phantom), the
+bars themselves (or their absence, found at night), the exchange's own schedule, and the table made from
+exchange_calendars where that is not known.
 """
 
 from __future__ import annotations
@@ -71,12 +72,12 @@ class Calendar:
         Raises:
             DataMissing: no schedule of that year is to be had (from `schedule`).
         """
-        seen = self.evidence(day, known_at)
-        if seen is not None and seen.traded:
-            return Verdict(session=True, reason="" if day.weekday() < SATURDAY else "bars are there", source="bars")
         closure = self.closures.get(day)
         if closure is not None and closure.known_at <= known_at:
             return Verdict(session=False, reason=closure.reason, source=closure.source)
+        seen = self.evidence(day, known_at)
+        if seen is not None and seen.traded:
+            return Verdict(session=True, reason="" if day.weekday() < SATURDAY else "bars are there", source="bars")
         if seen is not None:
             return Verdict(session=False, reason="no stock traded: closed without notice", source="bars")
         plan = self.schedule(day.year, known_at)

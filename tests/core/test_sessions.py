@@ -69,6 +69,12 @@ def test_what_was_seen_outweighs_what_was_told_from_the_moment_it_was_seen() -> 
     assert not closed.is_session(TUESDAY, at(TUESDAY, "18:00"))
 
 
+def test_a_phantom_bar_does_not_open_a_day_that_is_known_to_have_been_closed() -> None:
+    bar = Evidence(traded=True, known_at=at(TUESDAY, "15:00"))
+    plan = calendar(evidence={TUESDAY: bar}, closures={TUESDAY: Closure(day=TUESDAY, reason="typhoon", source="press")})
+    assert not plan.is_session(TUESDAY, at(TUESDAY, "15:00"))
+
+
 def test_the_next_and_the_newest_session_step_over_what_is_closed() -> None:
     plan = calendar(closures={TUESDAY: Closure(day=TUESDAY, reason="typhoon", source="press")})
     assert next_session(MONDAY, at(MONDAY, "18:30"), plan) == TUESDAY
