@@ -20,7 +20,7 @@ from bot.adapters.sqlite_journal import StageRun
 from bot.calendar import calendar_of
 from bot.config import STAGES, TAIPEI, Config
 from bot.core.sessions import latest_session
-from bot.day import Ports, mark_interrupted, run_stage
+from bot.day import Ports, drop_unsent, mark_interrupted, run_stage
 from bot.errors import BotError, DataMissing
 from bot.timetable import next_wakes, wake_triggers
 
@@ -46,6 +46,7 @@ def run_due(
             session = latest_session(now, config.timetable.at("prices"), calendar_of(ports))
         except DataMissing as missing:
             return _calendar_waits(ports, now, str(missing))
+    drop_unsent(session, ports, now)
     for stage in STAGES:
         if stopped() or now < datetime.combine(session, config.timetable.at(stage)):
             return None
