@@ -139,7 +139,7 @@ def real_bars(path: Path) -> list[Bar]:
 
 def random_bars(symbol: str, seed: int) -> list[Bar]:
     """A seeded walk on the tick, so that the timings need no data."""
-    dice = random.Random(seed)  # noqa: S311  (prices for a timing)
+    dice = random.Random(seed)
     close, found = dice.randrange(20_00, 900_00), []
     for at in range(PAST):
         prices = [floor_to_tick_x100(round(close * dice.uniform(0.97, 1.03)), etf=False) for _ in range(4)]

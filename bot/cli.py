@@ -13,7 +13,9 @@ import typer
 from backtest.cli import backtest_app
 from bot.data_cli import data_app
 from bot.errors import BotError, ConfigError, Refused
+from bot.exrights_cli import exrights
 from bot.llm_cli import model_app
+from bot.sessions_cli import sessions
 
 app = typer.Typer(
     name="twtrader",
@@ -25,6 +27,8 @@ app = typer.Typer(
 app.add_typer(model_app, name="model")
 app.add_typer(backtest_app, name="backtest")
 app.add_typer(data_app, name="data")
+data_app.command()(exrights)
+app.command()(sessions)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 
@@ -122,14 +126,14 @@ def check_session(session: date | None, ports: Any) -> None:
     Raises:
         Refused: says which.
     """
-    from bot.core.sessions import is_session
-    from bot.day import holidays_of
+    from bot.calendar import calendar_of
 
     if session is None:
         return
-    if session > ports.clock.now().date():
+    now = ports.clock.now()
+    if session > now.date():
         raise Refused(f"{session} is in the future")
-    if not is_session(session, holidays_of(ports)(session.year)):
+    if not calendar_of(ports).is_session(session, now):
         raise Refused(f"{session} is no session")
 
 

@@ -17,9 +17,10 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from bot.adapters.clocks import SandboxClock
 from bot.adapters.sqlite_journal import StageRun
+from bot.calendar import calendar_of
 from bot.config import STAGES, TAIPEI, Config
 from bot.core.sessions import latest_session
-from bot.day import Ports, drop_unsent, holidays_of, mark_interrupted, run_stage
+from bot.day import Ports, drop_unsent, mark_interrupted, run_stage
 from bot.errors import BotError, DataMissing
 from bot.timetable import next_wakes, wake_triggers
 
@@ -42,10 +43,9 @@ def run_due(
     mark_interrupted(ports, now)
     if session is None:
         try:
-            session = latest_session(now, config.timetable.at("prices"), holidays_of(ports))
+            session = latest_session(now, config.timetable.at("prices"), calendar_of(ports))
         except DataMissing as missing:
             return _calendar_waits(ports, now, str(missing))
-    drop_unsent(session, ports, now)
     for stage in STAGES:
         if stopped() or now < datetime.combine(session, config.timetable.at(stage)):
             return None
@@ -56,6 +56,8 @@ def run_due(
             return run
         if run.outcome == "closed":
             return None
+        if stage == "prices":  # the session did take place, so the orders for it are too late
+            drop_unsent(session, ports, now)
     return None
 
 

@@ -46,9 +46,9 @@ def fetch(
 ) -> None:
     """Back-fill history, one stock and month at a time, then the newest session in bulk. Stop and go on at any time."""
     from bot.adapters.sqlite_bars import BarStore, Stored
+    from bot.calendar import calendar_of
     from bot.config import load_config
     from bot.core.sessions import latest_session
-    from bot.day import holidays_of
     from bot.prices import Gate, StockMonth, back_fill, gather_session, months_to_ask
     from bot.wiring import open_prices
 
@@ -58,7 +58,7 @@ def fetch(
         ports.market.add_companies(companies)
         store = BarStore(ports.market.db)
         gate = Gate(store=store, listed=listings())
-        newest = latest_session(ports.clock.now(), config.timetable.at("prices"), holidays_of(ports))
+        newest = latest_session(ports.clock.now(), config.timetable.at("prices"), calendar_of(ports))
         # The newest session comes in bulk: only whole boards tell whether it was one.
         questions = months_to_ask(companies, first, min(last or newest, newest - timedelta(days=1)), store, again=again)
         total, problems = Stored(), []
@@ -71,7 +71,7 @@ def fetch(
 
             problems = list(back_fill(questions, ports.bars, gate, ports.clock.now, done))
         if last is None or last >= newest:
-            evening = gather_session(newest, companies, ports.bars, gate, ports.clock.now(), holidays_of(ports))
+            evening = gather_session(newest, companies, ports.bars, gate, ports.clock.now(), calendar_of(ports))
             total += evening.stored
             problems += [*evening.problems, *([f"{newest}: {evening.closed}"] if evening.closed else [])]
     facts = {"asked": len(questions), "new": total.new, "revised": total.revised, "quarantined": total.quarantined}

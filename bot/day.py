@@ -11,21 +11,26 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from bot.adapters.sqlite_bars import BarStore
+from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
 from bot.adapters.sqlite_market import MarketStore
+from bot.adapters.sqlite_sessions import SessionStore
 from bot.adapters.twstock_codes import listed_on
+from bot.calendar import calendar_of
 from bot.config import TAIPEI, Config
 from bot.core.decide import BPS, MarketDay, decide
+from bot.core.exrights import adjusted, references_x100
 from bot.core.forecast import Article, Sentiment, mean_score
 from bot.core.market import Bar
 from bot.core.orders import Order, OrderState
-from bot.core.sessions import TRADING_STARTS, HolidaysOf, next_session
+from bot.core.sessions import TRADING_STARTS, Calendar, next_session
 from bot.core.settle import Resting, settle
 from bot.errors import DataMissing, EngineFailed, Refused, Transient
-from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed, Question
+from bot.exrights_fetch import catch_up_ex_rights, known_events, refresh_ex_rights
+from bot.ports import BarFeed, Broker, Clock, Company, Engine, ExRightFeed, HolidayFeed, NewsFeed, Question
 from bot.prices import Gate, fill_history, gather_session
 
 log = logging.getLogger("twtrader")
@@ -45,6 +50,9 @@ class Ports:
     engine: Callable[[], Engine]
     broker: Broker
     market: MarketStore
+    sessions: SessionStore
+    ex_rights: ExRightFeed
+    ex_right_store: ExRightStore
     journal: Journal
     companies: tuple[Company, ...]
     choose: Callable[[Mapping[str, list[Bar]], int], list[str]]
@@ -101,14 +109,14 @@ def _gives_up_at(stage: str, session: date, config: Config) -> datetime:
 
 def gather_bars(session: date, ports: Ports, config: Config) -> Outcome:
     """Fetch what is missing up to `session`. No bar of any stock may mean "not published yet" or "closed"."""
-    gate, now = Gate(store=BarStore(ports.market.db), listed=listed_on()), ports.clock.now()
-    problems: list[str] = []
+    problems = catch_up_ex_rights(session, ports, config.history.sessions)
+    gate, now = _gate(session, ports, config), ports.clock.now()
     for company in ports.companies:
         try:
             fill_history(company, session, config.history.sessions, ports.bars, gate, now)
         except DataMissing as missing:
             problems.append(str(missing))
-    today = gather_session(session, ports.companies, ports.bars, gate, now, holidays_of(ports))
+    today = gather_session(session, ports.companies, ports.bars, gate, now, calendar_of(ports))
     problems += today.problems
     present = len(ports.market.bars_of(session).keys() & {company.symbol for company in ports.companies})
     traded = f"{present} of {len(ports.companies)} stocks"
@@ -122,6 +130,13 @@ def gather_bars(session: date, ports: Ports, config: Config) -> Outcome:
         ports.journal.record_surprises(session, [f"prices: {rows}"], now)
         return Outcome(outcome="done", detail=f"{traded} traded; {rows}")
     return Outcome(outcome="done", detail=f"{traded} traded")
+
+
+def _gate(session: date, ports: Ports, config: Config) -> Gate:
+    """The gate that prices pass, which knows the ex-dates and the listing dates."""
+    events = known_events(ports, session, config.history.sessions)
+    references = {(one.symbol, one.ex_date): one.reference_x100 for known in events.values() for one in known}
+    return Gate(store=BarStore(ports.market.db), references=references, listed=listed_on())
 
 
 # --- settle -----------------------------------------------------------------------------------------------
@@ -192,6 +207,8 @@ def gather_news(session: date, ports: Ports, config: Config) -> Outcome:
 
 def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
     """Forecasts and sentiments, each computed once. A dead engine means abstention, reported."""
+    unknown = refresh_ex_rights(session, ports, config.history.sessions)
+    ports.journal.record_surprises(session, [f"ex-dates not known: {text}" for text in unknown], ports.clock.now())
     questions = _questions(session, ports, config)
     if not questions:
         return Outcome(outcome="failed", detail="no stock has enough bars for a question: no forecast tonight")
@@ -210,6 +227,8 @@ def _questions(session: date, ports: Ports, config: Config) -> list[Question]:
     reach = max(wanted, config.history.sessions)
     bars = {one.symbol: ports.market.bars(one.symbol, until=session, last=reach) for one in ports.companies}
     bars = {symbol: past for symbol, past in bars.items() if len(past) >= wanted and past[-1].session == session}
+    events = known_events(ports, session, config.history.sessions)
+    bars = {symbol: adjusted(past, events.get(symbol, ()), session) for symbol, past in bars.items()}
     chosen = set(bars)
     if config.universe.choose:
         chosen = {*ports.choose(bars, config.universe.choose), *ports.journal.portfolio().positions}
@@ -297,8 +316,10 @@ def _market_day(session: date, ports: Ports, config: Config) -> MarketDay:
             past_sessions=config.model.past_sessions,
             future_sessions=config.model.future_sessions,
         )
+    events = [one for many in known_events(ports, session, config.history.sessions).values() for one in many]
     return MarketDay(
         session=session,
+        reference_x100=references_x100(events, session, next_session(session, ports.clock.now(), calendar_of(ports))),
         bars={symbol: bar for symbol, bar in ports.market.bars_of(session).items() if symbol in symbols},
         closes_x100=ports.market.last_closes(symbols, until=session),
         forecasts=forecasts,
@@ -327,7 +348,7 @@ def send_orders(session: date, ports: Ports, config: Config) -> Outcome:
     at = ports.clock.now()
     mark_interrupted(ports, at)
     planned = [one for one in ports.journal.orders(OrderState.PLANNED) if one.order.decided == session]
-    if at >= order_deadline(session, holidays_of(ports)):
+    if at >= order_deadline(session, at, calendar_of(ports)):
         for one in planned:
             ports.journal.move(one.order.key, OrderState.CANCELLED, "too late: the next session has begun", at)
         return Outcome(outcome="skipped", detail=f"too late for {len(planned)} orders: the next session has begun")
@@ -357,37 +378,9 @@ def mark_interrupted(ports: Ports, at: datetime) -> None:
         ports.journal.move(one.order.key, OrderState.UNKNOWN, "interrupted while sending", at)
 
 
-def order_deadline(session: date, closings: HolidaysOf) -> datetime:
+def order_deadline(session: date, known_at: datetime, calendar: Calendar) -> datetime:
     """The opening of the session after `session`: an order sent later would have seen part of it."""
-    return datetime.combine(next_session(session, closings), TRADING_STARTS, tzinfo=TAIPEI)
-
-
-class KnowsClosings(Protocol):
-    """Where the list of closings comes from, and where it is kept."""
-
-    @property
-    def clock(self) -> Clock: ...  # noqa: D102
-    @property
-    def holidays(self) -> HolidayFeed: ...  # noqa: D102
-    @property
-    def market(self) -> MarketStore: ...  # noqa: D102
-
-
-def holidays_of(ports: KnowsClosings) -> HolidaysOf:
-    """The exchange's list of closings, fetched once a year.
-
-    Raises (from the call it returns):
-        DataMissing: the list is neither stored nor to be had.
-    """
-
-    def of(year: int) -> Mapping[date, str]:
-        stored = ports.market.holidays(year)
-        if stored is None:
-            stored = ports.holidays.holidays(year)
-            ports.market.add_holidays(year, stored, ports.clock.now())
-        return stored
-
-    return of
+    return datetime.combine(next_session(session, known_at, calendar), TRADING_STARTS, tzinfo=TAIPEI)
 
 
 STAGE_WORK: Final[Mapping[str, Callable[[date, Ports, Config], Outcome]]] = {

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
 from bot.core.check import Reading
+from bot.core.exrights import ExRight, Kind
 from bot.core.forecast import Article, Forecast, Sentiment
 from bot.core.market import Bar
 from bot.core.orders import Order, OrderState
+from bot.core.sessions import YearSchedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +52,19 @@ class BarFeed(Protocol):
 class HolidayFeed(Protocol):
     """The exchange's own list of scheduled closings."""
 
-    def holidays(self, year: int) -> dict[date, str]:
-        """Closed weekdays of `year` with their names; days that trade are not in it.
+    def schedule(self, year: int) -> YearSchedule:
+        """Closed weekdays of `year` and weekend sessions, with their names.
+
+        Raises:
+            DataMissing: no trustworthy answer, retries included.
+        """
+
+
+class ExRightFeed(Protocol):
+    """Ex-dates of dividends and capital reductions, as the boards publish them."""
+
+    def events(self, board: str, kind: Kind, first: date, last: date, symbols: Collection[str]) -> list[ExRight]:
+        """The events of `symbols` with ex_date in first..last whose prices are fixed, oldest first. One request.
 
         Raises:
             DataMissing: no trustworthy answer, retries included.

@@ -14,7 +14,7 @@ from typing import Final
 
 from bot.adapters.sqlite_bars import BarStore, Stored
 from bot.core.check import CheckedBars, Known, Last, Reading, check_rows, refuse_all, suspected_closure
-from bot.core.sessions import HolidaysOf, next_session
+from bot.core.sessions import Calendar, next_session
 from bot.errors import DataMissing
 from bot.ports import BarFeed, Company
 
@@ -68,12 +68,12 @@ def in_order(store: BarStore, reading: Reading) -> dict[str, Last]:
 
 
 def gather_session(
-    session: date, companies: Sequence[Company], feed: BarFeed, gate: Gate, now: datetime, closings: HolidaysOf
+    session: date, companies: Sequence[Company], feed: BarFeed, gate: Gate, now: datetime, calendar: Calendar
 ) -> Gathered:
     """Both boards in bulk for `session`, and for the sessions missed since the last answer."""
     boards = [board for board in BOARDS if any(company.board == board for company in companies)]
     stored = Stored()
-    for missed in missed_sessions(session, boards, gate.store, closings):
+    for missed in missed_sessions(session, boards, gate.store, now, calendar):
         late = gather_day(missed, boards, feed, gate, now)
         if late.problems:
             return late
@@ -82,13 +82,15 @@ def gather_session(
     return Gathered(stored=stored + today.stored, problems=today.problems, closed=today.closed)
 
 
-def missed_sessions(session: date, boards: Sequence[str], store: BarStore, closings: HolidaysOf) -> list[date]:
+def missed_sessions(
+    session: date, boards: Sequence[str], store: BarStore, now: datetime, calendar: Calendar
+) -> list[date]:
     """Sessions since the boards' last stored answers and before `session`, oldest first; none before the first."""
     answered = [newest for board in boards if (newest := store.days_answered(board)) is not None]
     found: list[date] = []
     day = min(answered, default=session)
     while day < session:
-        day = next_session(day, closings)
+        day = next_session(day, now, calendar)
         if day < session:
             found.append(day)
     return found

@@ -1,4 +1,7 @@
-"""When to wake: each stage's time of day, Monday to Friday; whether the day trades is known only then."""
+"""When to wake: each stage's time of day, Monday to Saturday; whether the day trades is known only then.
+
+Eight Saturdays of 2016 to 2018 were make-up sessions.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ def wake_triggers(timetable: Timetable) -> dict[str, CronTrigger]:
     """One trigger a stage, Asia/Taipei."""
     return {
         stage: CronTrigger(
-            day_of_week="mon-fri",
+            day_of_week="mon-sat",
             hour=timetable.at(stage).hour,
             minute=timetable.at(stage).minute,
             timezone=TAIPEI,

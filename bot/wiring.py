@@ -11,9 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.broker_stock_api import StockApiBroker
 from bot.adapters.clocks import SandboxClock, SystemClock
+from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database
+from bot.adapters.sqlite_sessions import SessionStore
 from bot.config import Config
 from bot.day import Ports
 from bot.errors import ConfigError
@@ -91,6 +93,7 @@ class PricePorts:
     bars: BarFeed
     holidays: HolidayFeed
     market: MarketStore
+    sessions: SessionStore
     companies: tuple[Company, ...]
 
 
@@ -118,6 +121,7 @@ def open_prices(config: Config) -> Iterator[PricePorts]:
             bars=bars,
             holidays=holidays,
             market=MarketStore(db),
+            sessions=SessionStore(db),
             companies=load_universe(config.universe),
         )
 
@@ -129,6 +133,7 @@ def open_ports(config: Config) -> Iterator[Ports]:
     Raises:
         ConfigError, Refused: something in the config can't be had.
     """
+    from bot.adapters.exchange_ex_rights import ExchangeExRights
     from bot.adapters.price_feed import PriceFeed
     from bot.adapters.twse_holidays import TwseHolidays
     from bot.adapters.twstock_signals import choose
@@ -143,8 +148,9 @@ def open_ports(config: Config) -> Iterator[Ports]:
         journal.open_account(config.broker.kind, config.broker.start_cash_twd, clock.now())
         market.add_companies(companies)
         bars, holidays = PriceFeed(config.feeds), TwseHolidays(config.feeds.twse)
+        ex_rights = ExchangeExRights(config.feeds, clock)
         news, broker = news_of(config, clock), broker_of(config, db)
-        for door in (bars, holidays, news, broker):
+        for door in (bars, holidays, ex_rights, news, broker):
             if isinstance(door, Closes):
                 opened.callback(door.close)
         yield Ports(
@@ -155,6 +161,9 @@ def open_ports(config: Config) -> Iterator[Ports]:
             engine=lambda: engine_of(config),
             broker=broker,
             market=market,
+            sessions=SessionStore(db),
+            ex_rights=ex_rights,
+            ex_right_store=ExRightStore(db),
             journal=journal,
             companies=companies,
             choose=choose,

@@ -12,6 +12,7 @@ from builders import SHARED, at
 from rehearsals import SECRETS, rehearsal
 
 from bot.adapters.sqlite_journal import JournalOrder
+from bot.calendar import calendar_of
 from bot.config import Config, load_config
 from bot.core.orders import OrderState
 from bot.daemon import run_due
@@ -84,7 +85,10 @@ def test_each_stage_waits_for_its_time(rehearsed: Rehearsal) -> None:
     assert list(rehearsed.outcomes(WEDNESDAY)) == ["news", "prices", "settle"]
 
 
-def test_a_typhoon_day_is_closed_calmly_and_its_orders_live_on(rehearsed: Rehearsal) -> None:
+def test_a_typhoon_that_nobody_told_us_of_is_closed_calmly_and_its_orders_live_on(
+    rehearsed: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.core.sessions.CLOSURES", {})
     rehearsed.work_at(WEDNESDAY, "18:30")
     assert not rehearsed.work_at(TYPHOON, "15:00")  # no bar yet: published late, or closed?
     assert rehearsed.outcomes(TYPHOON) == {"prices": "waiting"}
@@ -98,6 +102,33 @@ def test_a_typhoon_day_is_closed_calmly_and_its_orders_live_on(rehearsed: Rehear
     fills = rehearsed.ports.journal.fills()
     assert {fill.session for fill in fills} == {FRIDAY}
     assert len(fills) == 2
+
+
+def test_a_typhoon_found_closed_is_no_session_any_more(rehearsed: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wednesday's orders, not sent on Wednesday, may still go out on Thursday's evening: Friday hasn't begun."""
+    monkeypatch.setattr("bot.core.sessions.CLOSURES", {})
+    rehearsed.work_at(WEDNESDAY, "18:25")
+    assert rehearsed.states() == {OrderState.PLANNED}
+    calendar = calendar_of(rehearsed.ports)
+    assert calendar.is_session(TYPHOON, at(WEDNESDAY, "23:00"))
+    rehearsed.work_at(TYPHOON, "18:00")
+    assert not calendar.is_session(TYPHOON, at(TYPHOON, "18:00"))
+    assert calendar.is_session(TYPHOON, at(TYPHOON, "15:00"))  # not found yet
+    rehearsed.work_at(TYPHOON, "18:30")
+    assert rehearsed.states() == {OrderState.ACCEPTED}
+    rehearsed.work_at(FRIDAY, "15:45")
+    assert {fill.session for fill in rehearsed.ports.journal.fills()} == {FRIDAY}
+
+
+def test_an_announced_typhoon_asks_for_no_bars_at_all(rehearsed: Rehearsal) -> None:
+    rehearsed.work_at(WEDNESDAY, "18:30")
+    before = rehearsed.sandbox.requests()
+    assert rehearsed.work_at(TYPHOON, "18:30")
+    assert rehearsed.outcomes(TYPHOON) == {}
+    assert rehearsed.ports.journal.surprises() == []
+    assert rehearsed.sandbox.requests() == before
+    rehearsed.work_at(FRIDAY, "15:45")
+    assert {fill.session for fill in rehearsed.ports.journal.fills()} == {FRIDAY}
 
 
 def test_an_exchange_that_fails_is_asked_again_and_nothing_is_lost(rehearsed: Rehearsal) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.config import FillRule
 from bot.core.costs import CostRates
 from bot.core.fills import FILL_RULES, fill_price_x100, is_locked
@@ -82,12 +83,16 @@ class PaperBroker:
         return fill_price_x100(self.rule, buys, row["limit_x100"], to_x100(bar.open), high, low, locked)
 
     def _reference_x100(self, symbol: str, session: date) -> int:
-        """The close before `session`, 0 when no earlier bar is stored."""
+        """The exchange's reference price of an ex-date, else the close before; 0 when no earlier bar is stored."""
         rows = self.db.query(
-            "select close_x100 from bars where symbol = ? and session < ? order by session desc limit 1",
+            "select session, close_x100 from bars where symbol = ? and session < ? order by session desc limit 1",
             [symbol, session.isoformat()],
         )
-        return int(next((row["close_x100"] for row in rows), 0))
+        before = next(rows, None)
+        if before is None:
+            return 0
+        after = date.fromisoformat(before["session"])
+        return ExRightStore(self.db).reference_x100(symbol, after, session) or int(before["close_x100"])
 
     def _refusal(self, order: Order) -> str:
         """Why the book can't carry the order; empty when it can. Resting orders keep what they reserved."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar
@@ -103,8 +103,12 @@ class Door:
         self._unreachable = False
         return answer
 
-    def send(self, path: str, params: Mapping[str, Any], auth: Any = None) -> Any:
-        """One GET, whatever its status; redirects are not followed, since an exchange has none and bans by them.
+    def send(
+        self, path: str, params: Mapping[str, Any], auth: Any = None, *, form: Mapping[str, str] | None = None
+    ) -> Any:
+        """One GET, or a POST of `form`, whatever its status.
+
+        Redirects are not followed, since an exchange has none and bans by them.
 
         Raises:
             Unreachable: nobody answered.
@@ -116,7 +120,10 @@ class Door:
         url = f"{self.base_url}/{path.lstrip('/')}"
         with turn:
             try:
-                return self._session.get(url, params=params, auth=auth, timeout=self._timeout_s, allow_redirects=False)
+                return self._session.request(
+                    "GET" if form is None else "POST", url, params=params, data=form, auth=auth,
+                    timeout=self._timeout_s, allow_redirects=False,
+                )  # fmt: skip
             except requests.Timeout as error:
                 raise Unreachable(f"no answer within {self._timeout_s:g} s") from error
             except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
@@ -135,6 +142,16 @@ class Door:
         check_status(response)
         return json_object(response)
 
+    def post_json(self, path: str, form: Mapping[str, str]) -> dict[str, Any]:
+        """The JSON object that one POST of `form` answers; only for questions, which may safely be asked twice.
+
+        Raises:
+            Transient, Refused: as `get_json`.
+        """
+        response = self.send(path, {}, form=form)
+        check_status(response)
+        return json_object(response)
+
     def close(self) -> None:
         """Close the connections, if any were opened."""
         if "_session" in self.__dict__:
@@ -149,7 +166,7 @@ class Door:
 
 
 def exchange_door(feed: str, config: ExchangeFeedConfig) -> Door:
-    """The door to a board's server, `feed` being "twse" or "tpex"; its session and proxies are twstock's.
+    """The door to a board's server, `feed` being "twse" or "tpex"; its proxies are twstock's.
 
     All doors to one host share one pace.
 
@@ -162,7 +179,7 @@ def exchange_door(feed: str, config: ExchangeFeedConfig) -> Door:
         timeout_s=config.timeout_s,
         attempts=config.attempts,
         pace=pace_of(urlsplit(config.base_url).netloc, config.requests_per_window, config.window_s),
-        open_session=_twstock_session,
+        open_session=partial(exchange_session, config.base_url),
     )
 
 
@@ -237,10 +254,15 @@ def _plain_session() -> Any:
     return requests.Session()
 
 
-def _twstock_session() -> Any:
-    """The session of twstock: it verifies certificates and bears with the exchanges' missing key identifier."""
-    from twstock.proxy import get_proxies, get_session
+def exchange_session(base_url: str) -> Any:
+    """A session that verifies the exchanges' certificates (see bot/adapters/tls.py), with the proxies of twstock."""
+    import requests
+    from twstock.proxy import get_proxies
 
-    session = get_session()
+    from bot.adapters.tls import VerifiedAdapter, client_context, is_exchange
+
+    ours = is_exchange(urlsplit(base_url).hostname or "")
+    session = requests.Session()
+    session.mount("https://", VerifiedAdapter(client_context(exchange=ours), complete=ours))
     session.proxies.update(get_proxies())
     return session

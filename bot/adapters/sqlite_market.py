@@ -70,6 +70,11 @@ class MarketStore:
         row = next(self.db.query("select min(session) as s from bars where session > ?", [day.isoformat()]))
         return date.fromisoformat(row["s"]) if row["s"] else None
 
+    def session_before(self, day: date) -> date | None:
+        """The last session before `day` in which any stock traded, as far as bars are stored."""
+        row = next(self.db.query("select max(session) as s from bars where session < ?", [day.isoformat()]))
+        return date.fromisoformat(row["s"]) if row["s"] else None
+
     # --- companies ----------------------------------------------------------------------------------------
 
     def add_companies(self, companies: Iterable[Company]) -> None:
@@ -81,22 +86,6 @@ class MarketStore:
     def names(self) -> dict[str, str]:
         """Names by symbol, of every company ever looked at."""
         return {row["symbol"]: row["name"] for row in self.db["companies"].rows}
-
-    # --- closings -----------------------------------------------------------------------------------------
-
-    def holidays(self, year: int) -> dict[date, str] | None:
-        """The stored list of `year`, or None when it was never fetched."""
-        if not list(self.db.query("select 1 from holiday_years where year = ?", [year])):
-            return None
-        rows = self.db.query("select * from holidays where session like ?", [f"{year:04d}-%"])
-        return {date.fromisoformat(row["session"]): row["name"] for row in rows}
-
-    def add_holidays(self, year: int, names: Mapping[date, str], fetched_at: datetime) -> None:
-        """Store the exchange's list of `year`, replacing an older one."""
-        with self.db.atomic():
-            self.db.execute("delete from holidays where session like ?", [f"{year:04d}-%"])
-            self.db["holidays"].insert_all([{"session": day.isoformat(), "name": name} for day, name in names.items()])
-            self.db["holiday_years"].upsert({"year": year, "fetched_at": fetched_at.isoformat()}, pk="year")
 
     # --- headlines ----------------------------------------------------------------------------------------
 

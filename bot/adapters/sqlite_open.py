@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -153,3 +154,35 @@ def m010_pipeline(db: Any) -> None:
     db["day_answers"].create(
         {"board": str, "session": str, "rows": int, "answered_at": str}, pk=("board", "session"), strict=True,
     )  # fmt: skip
+
+
+@migrations()
+def m020_schedules(db: Any) -> None:
+    """Each version of the exchange's schedule with the moment it was read, in place of the newest one alone."""
+    db["schedules"].create(
+        {"year": int, "fetched_at": str, "checked_at": str, "closed": str, "weekend_sessions": str},
+        pk=("year", "fetched_at"), strict=True,
+    )  # fmt: skip
+    for row in list(db["holiday_years"].rows):
+        days = db["holidays"].rows_where("session like ?", [f"{row['year']:04d}-%"])
+        closed = json.dumps({day["session"]: day["name"] for day in days}, ensure_ascii=False)
+        db["schedules"].insert(
+            {"year": row["year"], "fetched_at": row["fetched_at"], "checked_at": row["fetched_at"], "closed": closed,
+             "weekend_sessions": "{}"}
+        )  # fmt: skip
+    db["holidays"].drop()
+    db["holiday_years"].drop()
+
+
+@migrations()
+def m021_ex_rights(db: Any) -> None:
+    """Ex-dates with their reference prices, each version with the moment it was read."""
+    db["ex_rights"].create(
+        {"symbol": str, "ex_date": str, "kind": str, "previous_x100": int, "reference_x100": int, "limit_up_x100": int,
+         "limit_down_x100": int, "cash_dividend_twd": str, "source": str, "known_at": str,
+         "withdrawn": int},
+        pk=("symbol", "ex_date", "kind", "known_at"), strict=True,
+        not_null={"previous_x100", "reference_x100", "source"},
+    )  # fmt: skip
+    db["ex_rights"].create_index(["ex_date"])
+    db["ex_rights_asked"].create({"what": str, "since": str, "through": str, "asked_at": str}, pk="what", strict=True)

@@ -9,12 +9,14 @@ from typing import Any, Final
 
 from bot.adapters.door import exchange_door
 from bot.config import ExchangeFeedConfig
+from bot.core.sessions import SATURDAY, YearSchedule
 from bot.errors import DataMissing, Transient
 
-PATH: Final = "holidaySchedule/holidaySchedule"
+# With `date`, this one answers the year that was asked for; the older address without /rwd/zh ignores the year, and
+# `queryYear` is a field of the answer only. Source: public clients that say so, tried on 2021-2026 in 2026-09.
+PATH: Final = "rwd/zh/holidaySchedule/holidaySchedule"
 ROC_YEAR_0: Final = 1911
 TRADES: Final = re.compile("開始交易|最後交易")  # first and last sessions around a holiday stand in the list too
-SATURDAY: Final = 5
 
 
 class TwseHolidays:
@@ -32,18 +34,18 @@ class TwseHolidays:
         """Close the connections."""
         self._door.close()
 
-    def holidays(self, year: int) -> dict[date, str]:
-        """Closed weekdays of `year` with their names; days that trade are not in it.
+    def schedule(self, year: int) -> YearSchedule:
+        """Closed weekdays of `year` and weekend sessions, with their names; other days that trade are not in it.
 
         Raises:
             DataMissing: no trustworthy answer, retries included; or the year isn't published yet.
         """
-        params = {"response": "json", "queryYear": str(year - ROC_YEAR_0)}
-        return self._door.ask(f"holidays of {year}", lambda: holidays_of(self._door.get_json(PATH, params), year))
+        params = {"response": "json", "date": f"{year}0101"}
+        return self._door.ask(f"holidays of {year}", lambda: schedule_of(self._door.get_json(PATH, params), year))
 
 
-def holidays_of(answer: Mapping[str, Any], year: int) -> dict[date, str]:
-    """The closed weekdays in TWSE's JSON `answer`.
+def schedule_of(answer: Mapping[str, Any], year: int) -> YearSchedule:
+    """The closed weekdays and weekend sessions in TWSE's JSON `answer`.
 
     Raises:
         Transient: the answer isn't for `year`.
@@ -63,7 +65,11 @@ def holidays_of(answer: Mapping[str, Any], year: int) -> dict[date, str]:
     if not rows:
         raise DataMissing(f"holidays of {year}: an empty list")
     days = dict(_day(row, fields, year) for row in rows)
-    return {day: name for day, name in days.items() if not TRADES.search(name) and day.weekday() < SATURDAY}
+    weekend = {day: name for day, name in days.items() if day.weekday() >= SATURDAY}
+    return YearSchedule(
+        closed={day: name for day, name in days.items() if day not in weekend and not TRADES.search(name)},
+        weekend_sessions={day: name for day, name in weekend.items() if TRADES.search(name)},
+    )
 
 
 def _day(row: Any, fields: list[Any], year: int) -> tuple[date, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, MutableSequence, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -92,6 +92,8 @@ class MarketDay:
 
     `closes_x100` holds each stock's last known close (for valuation); a stock that did not trade in `session`
     has no bar, and no order is made for it. `sentiment_bps` is the mean score of its news, absent when unknown.
+    `reference_x100` holds the price that the next session's limits count from, for stocks that go ex then; for all
+    others it is the close.
     """
 
     session: date
@@ -100,6 +102,7 @@ class MarketDay:
     forecasts: Mapping[str, Forecast]
     sentiment_bps: Mapping[str, int]
     blocked: frozenset[str] = frozenset()  # an order of unknown fate is open: hands off
+    reference_x100: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +117,7 @@ class Decision:
 
 def plan_orders(  # noqa: C901, PLR0912, PLR0915, PLR0917  (one function, so that numba compiles it whole)
     close_x100: Sequence[int],
+    reference_x100: Sequence[int],
     tradable: Sequence[int],
     target_x100: Sequence[int],
     sentiment_bps: Sequence[int],
@@ -142,9 +146,10 @@ def plan_orders(  # noqa: C901, PLR0912, PLR0915, PLR0917  (one function, so tha
 ) -> int:
     """Fill the three output arrays (one entry a stock; sales negative) and return the number of orders.
 
-    `target_x100[i]` is 0 where the model abstained, `sentiment_bps[i]` NO_SENTIMENT where nothing is known.
-    Cash is what is on hand: proceeds of tonight's sells are not spent before they settle, and a position that
-    is being sold keeps its slot until it is gone.
+    Returns are judged from the close, which has the coming dividend in it as the forecast has; limit prices count from
+    the reference, at which the next session begins. `target_x100[i]` is 0 where the model abstained,
+    `sentiment_bps[i]` NO_SENTIMENT where nothing is known. Cash is what is on hand: proceeds of tonight's sells are not
+    spent before they settle, and a position that is being sold keeps its slot until it is gone.
     """
     n = len(close_x100)
     equity_twd = cash_twd
@@ -171,9 +176,9 @@ def plan_orders(  # noqa: C901, PLR0912, PLR0915, PLR0917  (one function, so tha
             reason = _EXIT_SENTIMENT
         if reason == 0:
             continue
-        limit = ceil_to_tick_x100(close_x100[i] * (BPS - sell_offset_bps) // BPS, etf[i] != 0)
-        limit = max(limit, limit_down_x100(close_x100[i], etf[i] != 0, pct))
-        order_limit_x100[i] = min(limit, limit_up_x100(close_x100[i], etf[i] != 0, pct))
+        limit = ceil_to_tick_x100(reference_x100[i] * (BPS - sell_offset_bps) // BPS, etf[i] != 0)
+        limit = max(limit, limit_down_x100(reference_x100[i], etf[i] != 0, pct))
+        order_limit_x100[i] = min(limit, limit_up_x100(reference_x100[i], etf[i] != 0, pct))
         order_shares[i] = -held_shares[i]
         order_reason[i] = reason
         orders += 1
@@ -200,9 +205,9 @@ def plan_orders(  # noqa: C901, PLR0912, PLR0915, PLR0917  (one function, so tha
                 best_edge = edge_e8
         if best < 0:
             break
-        limit = floor_to_tick_x100(close_x100[best] * (BPS + buy_offset_bps) // BPS, etf[best] != 0)
-        limit = min(limit, limit_up_x100(close_x100[best], etf[best] != 0, pct))
-        limit = max(limit, limit_down_x100(close_x100[best], etf[best] != 0, pct))
+        limit = floor_to_tick_x100(reference_x100[best] * (BPS + buy_offset_bps) // BPS, etf[best] != 0)
+        limit = min(limit, limit_up_x100(reference_x100[best], etf[best] != 0, pct))
+        limit = max(limit, limit_down_x100(reference_x100[best], etf[best] != 0, pct))
         order_reason[best] = _ENTER  # looked at: one too dear for its slot leaves the slot to the next best
         budget_twd = min(slot_twd, cash_left)
         lots = budget_twd * 100 // (limit * lot_shares)
@@ -259,7 +264,9 @@ def decision_from(inputs: Mapping[str, Any]) -> Decision:
     session, symbols = date.fromisoformat(inputs["day"]["session"]), inputs["day"]["symbols"]
     n = len(symbols)
     shares, limits, reasons = [0] * n, [0] * n, [0] * n
-    plan_orders(**inputs["stocks"], **inputs["cash"], **inputs["rules"],
+    # Journals of before ex-rights were known have no reference: it was the close.
+    stocks = {"reference_x100": inputs["stocks"]["close_x100"], **inputs["stocks"]}
+    plan_orders(**stocks, **inputs["cash"], **inputs["rules"],
                 order_shares=shares, order_limit_x100=limits, order_reason=reasons)  # fmt: skip
     orders = [
         Order(
@@ -288,6 +295,7 @@ def _inputs(
         "day": {"session": day.session.isoformat(), "symbols": symbols},
         "stocks": {
             "close_x100": [day.closes_x100[symbol] for symbol in symbols],
+            "reference_x100": [day.reference_x100.get(symbol, day.closes_x100[symbol]) for symbol in symbols],
             "tradable": tradable,
             "target_x100": targets,
             "sentiment_bps": [day.sentiment_bps.get(symbol, NO_SENTIMENT) for symbol in symbols],

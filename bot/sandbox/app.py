@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from bot.sandbox.control import CONTROL_ROUTES
+from bot.sandbox.ex_rights import TPEX_EX_ROUTES, TWSE_EX_ROUTES
 from bot.sandbox.exchange import TPEX_ROUTES, TWSE_ROUTES
 from bot.sandbox.faults import FaultMiddleware, Wire
 from bot.sandbox.newsapi import NEWSAPI_ROUTES
@@ -19,8 +20,8 @@ def app_of(world: World) -> Starlette:
     wire = Wire()
     app = Starlette(
         routes=[
-            Mount("/twse", routes=TWSE_ROUTES),
-            Mount("/tpex", routes=TPEX_ROUTES),
+            Mount("/twse", routes=[*TWSE_ROUTES, *TWSE_EX_ROUTES]),
+            Mount("/tpex", routes=[*TPEX_ROUTES, *TPEX_EX_ROUTES]),
             Mount("/newsapi", routes=NEWSAPI_ROUTES),
             Mount("/stock", routes=STOCK_API_ROUTES),
             Mount("/sandbox", routes=CONTROL_ROUTES),

@@ -455,8 +455,8 @@ async def _open_tpex_day(request: Request) -> JSONResponse:
 
 
 def _asked_year(request: Request) -> int:
-    """`queryYear`, ROC or western; this year without one."""
-    text = request.query_params.get("queryYear", "")
+    """The year of `date` (YYYYMMDD), or `queryYear`, ROC or western; this year without either."""
+    text = request.query_params.get("date", "")[:4] or request.query_params.get("queryYear", "")
     now = world_behind(request).now()
     if not re.fullmatch(r"\d{2,4}", text):
         return now.year
@@ -479,6 +479,7 @@ TWSE_ROUTES: Final = [
     Route("/v1/exchangeReport/STOCK_DAY_ALL", _open_stock_day_all),
     Route("/rwd/zh/afterTrading/MI_INDEX", _mi_index),
     Route("/holidaySchedule/holidaySchedule", _holidays),
+    Route("/rwd/zh/holidaySchedule/holidaySchedule", _holidays),
     Route("/v1/holidaySchedule/holidaySchedule", _open_holidays),
 ]
 TPEX_ROUTES: Final = [

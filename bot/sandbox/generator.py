@@ -6,7 +6,7 @@ Good or bad headlines of an evening push the next sessions, so there is somethin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from math import exp, log
 from random import Random
@@ -17,8 +17,8 @@ from bot.errors import Refused
 from bot.ports import Company
 from bot.sandbox.companies import companies_of
 from bot.sandbox.dice import dice
-from bot.sandbox.holidays import days, is_weekday, scheduled
-from bot.sandbox.market import Quote
+from bot.sandbox.holidays import TYPHOON_CLOSURES, days, is_weekday, scheduled
+from bot.sandbox.market import ExEvent, Quote
 
 HISTORY: Final = timedelta(days=400)  # about 265 sessions before the start
 FUTURE: Final = timedelta(days=500)
@@ -64,7 +64,7 @@ class GeneratedMarket:
             raise Refused(f"sandbox: unknown stock {', '.join(unknown)}")
         first, last = first or start.date() - HISTORY, last or start.date() + FUTURE
         self._holidays = {year: scheduled(year) for year in range(first.year, last.year + 1)}
-        typhoons = {self._typhoon(year) for year in self._holidays}
+        typhoons = {self._typhoon(year) for year in self._holidays} | TYPHOON_CLOSURES
         self._sessions = [
             day
             for day in days(first, last)
@@ -75,6 +75,7 @@ class GeneratedMarket:
         self._market_moves = [draw.gauss(0.0003, 0.008) for _ in self._sessions]
         self._moods: dict[str, list[int]] = {}
         self._quotes: dict[str, dict[date, Quote]] = {}
+        self._ex_events: dict[str, list[ExEvent]] = {}
 
     @property
     def companies(self) -> Mapping[str, Company]:
@@ -96,6 +97,11 @@ class GeneratedMarket:
         """Weekdays of `year` that are closed by schedule; the year's typhoon is not."""
         return dict(self._holidays.get(year, {}))
 
+    def ex_events(self, code: str) -> list[ExEvent]:
+        """All ex-dates of `code`, oldest first."""
+        self.quotes(code)
+        return self._ex_events[code]
+
     def mood(self, code: str, session: date) -> int:
         """What the evening's headlines about `code` are; the next sessions follow it."""
         index = self._index.get(session)
@@ -104,6 +110,11 @@ class GeneratedMarket:
     def _typhoon(self, year: int) -> date:
         """The one day of `year` on which a typhoon closes the market; a weekend is possible, as in life."""
         return date(year, 7, 1) + timedelta(days=dice(f"{self._seed}:typhoon:{year}").randrange(110))
+
+    def _ex_date(self, code: str, year: int) -> date | None:
+        """The one session of a summer on which `code` goes ex-dividend, as most of Taiwan's stocks do."""
+        summer = [day for day in self._sessions if date(year, 7, 1) <= day <= date(year, 9, 15)]
+        return dice(f"{self._seed}:ex:{code}:{year}").choice(summer) if summer else None
 
     def _moods_of(self, code: str) -> list[int]:
         """The moods of `code`, one a session."""
@@ -119,11 +130,17 @@ class GeneratedMarket:
         moods = self._moods_of(code)
         close_x100 = nature.first_x100
         quotes = []
+        ex_dates = {self._ex_date(code, year) for year in self._holidays}
+        events = self._ex_events[code] = []
         for index, session in enumerate(self._sessions):
+            if session in ex_dates and index:
+                events.append(_goes_ex(self._seed, code, session, close_x100))
             pushes = (push * moods[index - 1 - ago] for ago, push in enumerate(NEWS_PUSH) if index > ago)
             move = sum(pushes) + nature.beta * self._market_moves[index] + draw.gauss(0, nature.volatility)
-            quote = _trade(draw, nature, session, close_x100, move, etf=is_etf(code))
-            close_x100 = quote.close_x100 or close_x100
+            ex = events[-1] if events and events[-1].ex_date == session else None
+            quote = _trade(draw, nature, session, ex.reference_x100 if ex else close_x100, move, etf=is_etf(code))
+            quote = replace(quote, ex=ex is not None)
+            close_x100 = quote.close_x100 or (ex.reference_x100 if ex else close_x100)
             quotes.append(quote)
         return quotes
 
@@ -136,6 +153,18 @@ def _nature(draw: Random, etf: bool) -> _Nature:  # noqa: FBT001
         lots=exp(draw.uniform(log(60), log(20_000))),
         volatility=draw.uniform(0.011, 0.02),
         beta=draw.uniform(0.6, 1.4),
+    )
+
+
+def _goes_ex(seed: int, code: str, session: date, close_x100: int) -> ExEvent:
+    """A dividend in cash of 1 to 4 % of the close, in whole 0.01 TWD."""
+    dividend_x100 = max(1, close_x100 * dice(f"{seed}:dividend:{code}:{session.year}").randint(100, 400) // 10_000)
+    return ExEvent(
+        code=code,
+        ex_date=session,
+        previous_x100=close_x100,
+        reference_x100=close_x100 - dividend_x100,
+        reduction=False,
     )
 
 

@@ -6,33 +6,17 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Final
 
+from bot.core.closures import CLOSURES
 from bot.errors import Refused
 
 SATURDAY: Final = 5
 MORE_HOLIDAYS_SINCE: Final = 2025  # Source: 紀念日及節日實施條例, in force since 2025-05-28
 _DAY: Final = timedelta(days=1)
 
-# Sessions called off on the eve or the morning. Source: TWSE closes when the Taipei City Government suspends work;
-# every date to 2024 is a weekday without bars in the exchange's own data and not in its yearly schedule, the last
-# one is from our DESIGN.md.
-TYPHOON_CLOSURES: Final = frozenset(
-    {
-        date(2015, 7, 10),  # Chan-hom
-        date(2015, 9, 29),  # Dujuan
-        date(2016, 7, 8),  # Nepartak
-        date(2016, 9, 27),  # Megi
-        date(2016, 9, 28),  # Megi
-        date(2019, 8, 9),  # Lekima
-        date(2019, 9, 30),  # Mitag
-        date(2023, 8, 3),  # Khanun
-        date(2024, 7, 24),  # Gaemi
-        date(2024, 7, 25),  # Gaemi
-        date(2024, 10, 2),  # Krathon
-        date(2024, 10, 3),  # Krathon
-        date(2024, 10, 31),  # Kong-rey
-        date(2026, 7, 10),
-    }
-)
+# Sessions called off on the eve. One list with the daemon's: it is of facts, and the sandbox uses its dates only to
+# keep them out of the schedule that it serves. What the daemon makes of a closing it is not told of is tested with
+# the daemon's list emptied.
+TYPHOON_CLOSURES: Final = frozenset(CLOSURES)
 
 # First day of the lunar year, dragon boat, mid-autumn. Source: the Directorate-General of Personnel
 # Administration's calendars; later years from the astronomical lunar calendar.

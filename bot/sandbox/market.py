@@ -38,6 +38,17 @@ class Quote:
         return self.close_x100 > 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExEvent:
+    """A stock's ex-date; prices in hundredths of a TWD. `reduction`: of its capital, after days without trade."""
+
+    code: str
+    ex_date: date
+    previous_x100: int
+    reference_x100: int
+    reduction: bool
+
+
 class Market(Protocol):
     """Bars, past and future, of some companies. Routes never read it but through `Published`."""
 
@@ -54,6 +65,9 @@ class Market(Protocol):
 
     def holidays(self, year: int) -> dict[date, str]:
         """Weekdays of `year` that are closed by schedule, with their names."""
+
+    def ex_events(self, code: str) -> Sequence[ExEvent]:
+        """All ex-dates of `code`, oldest first."""
 
     def mood(self, code: str, session: date) -> int:
         """What the evening's headlines about `code` are: 1 good, 0 nothing much, -1 bad."""
@@ -73,6 +87,19 @@ class Published:
         if index and self.market.sessions[index - 1] == self.now.date() and self.now.timetz() < PUBLISHED_AT:
             index -= 1
         return self.market.sessions[index - 1] if index else None
+
+    def ex_events(self, board: str, first: date, last: date) -> list[ExEvent]:
+        """The ex-dates of `board` in first..last that are out, oldest first: a session's on the session before."""
+        index = bisect_right(self.market.sessions, self.latest or date.min)
+        known = self.market.sessions[index] if index < len(self.market.sessions) else date.max
+        events = [
+            event
+            for code, company in self.market.companies.items()
+            if company.board == board
+            for event in self.market.ex_events(code)
+            if first <= event.ex_date <= min(last, known)
+        ]
+        return sorted(events, key=lambda event: (event.ex_date, event.code))
 
     def company(self, code: str) -> Company | None:
         """Who `code` is."""

@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from bot.errors import Refused
 from bot.ports import Company
 from bot.sandbox.companies import companies_of
 from bot.sandbox.holidays import TYPHOON_CLOSURES, YEARS, days, is_weekday, scheduled
-from bot.sandbox.market import Quote
+from bot.sandbox.market import ExEvent, Quote
 
 COLUMNS: Final = ["date", "capacity", "turnover", "open", "high", "low", "close", "change", "transaction"]
 _CODE: Final = re.compile(r"\d{4,6}[A-Z]?")
@@ -54,7 +55,7 @@ class ReplayMarket:
         if not self._sessions:
             raise Refused(f"sandbox: no session from {first} to {last} in {folder}")
         self._companies = companies_of(codes or self._paths)
-        self._ex_dates = _ex_dates(folder / "ex_rights.csv")
+        self._factors = _factors(folder / "ex_rights.csv")
         self._quotes: dict[str, dict[date, Quote]] = {}
 
     @property
@@ -74,7 +75,7 @@ class ReplayMarket:
             Refused: its file holds what is no bar.
         """
         if code not in self._quotes:
-            told = _read(self._paths[code], self._ex_dates.get(code, frozenset()))
+            told = _read(self._paths[code], frozenset(self._factors.get(code, ())))
             first, last = self._sessions[0], self._sessions[-1]
             self._quotes[code] = {quote.session: quote for quote in told if first <= quote.session <= last}
         return self._quotes[code]
@@ -88,6 +89,25 @@ class ReplayMarket:
             for day in days(first, last)
             if is_weekday(day) and day not in self._calendar and day not in TYPHOON_CLOSURES
         }
+
+    def ex_events(self, code: str) -> list[ExEvent]:
+        """All ex-dates of `code` before which a close is in its file; the reference is factor x close, to the cent."""
+        events, before_x100 = [], 0
+        factors = self._factors.get(code, {})
+        for session, quote in self.quotes(code).items():
+            if session in factors and before_x100:
+                reference_x100 = int((factors[session] * before_x100).quantize(Decimal(1), ROUND_HALF_UP))
+                events.append(
+                    ExEvent(
+                        code=code,
+                        ex_date=session,
+                        previous_x100=before_x100,
+                        reference_x100=reference_x100,
+                        reduction=reference_x100 > before_x100,
+                    )
+                )
+            before_x100 = quote.close_x100 or before_x100
+        return events
 
     def mood(self, code: str, session: date) -> int:
         """Whether the session itself moved `code` much: 1 up, -1 down, 0 otherwise."""
@@ -111,15 +131,15 @@ def _dates(path: Path) -> set[date]:
             raise Refused(f"sandbox: {path}: {wrong}") from wrong
 
 
-def _ex_dates(path: Path) -> dict[str, frozenset[date]]:
-    """Ex-dates by code; none when there is no such file."""
+def _factors(path: Path) -> dict[str, dict[date, Decimal]]:
+    """Reference price / close before, by code and ex-date; none when there is no such file."""
     if not path.exists():
         return {}
-    found: dict[str, set[date]] = {}
+    found: dict[str, dict[date, Decimal]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            found.setdefault(row["code"], set()).add(date.fromisoformat(row["ex_date"]))
-    return {code: frozenset(dates) for code, dates in found.items()}
+            found.setdefault(row["code"], {})[date.fromisoformat(row["ex_date"])] = Decimal(row["factor"])
+    return found
 
 
 def _read(path: Path, ex_dates: frozenset[date]) -> list[Quote]:

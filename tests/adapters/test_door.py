@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from loopback import Answer, Loopback
 
-from bot.adapters.door import Door, checked_base_url, is_loopback, shown
+from bot.adapters.door import Door, checked_base_url, exchange_session, is_loopback, shown
 from bot.errors import ConfigError, DataMissing
 
 OK = {"stat": "OK"}
@@ -100,18 +100,17 @@ def test_a_proxy_of_the_environment_does_not_stand_before_loopback(
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
-@pytest.mark.parametrize("session", ["requests", "twstock"])
+@pytest.mark.parametrize("session", ["requests", "exchange"])
 def test_a_certificate_that_nobody_signed_is_refused(loopback: Loopback, tmp_path: Path, session: str) -> None:
-    from bot.adapters.door import _twstock_session
-
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     subprocess.run([*command.split(), "-keyout", "key", "-out", "cert"], cwd=tmp_path, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
     loopback._server.socket = context.wrap_socket(loopback._server.socket, server_side=True)
-    opened = {"open_session": _twstock_session} if session == "twstock" else {}
+    url = loopback.url.replace("http", "https")
+    opened = {"open_session": lambda: exchange_session(url)} if session == "exchange" else {}
     with pytest.raises(DataMissing, match=r"TLS: self.signed certificate"):
-        read(door_to(loopback.url.replace("http", "https"), attempts=1, **opened))
+        read(door_to(url, attempts=1, **opened))
     assert loopback.requests == []
 
 

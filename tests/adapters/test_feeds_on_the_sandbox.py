@@ -122,7 +122,7 @@ def test_an_answer_that_comes_late_is_given_up(sandbox: Sandbox) -> None:
 
 
 def test_holidays(sandbox: Sandbox) -> None:
-    holidays = TwseHolidays(exchange_config(f"{sandbox.url}/twse")).holidays(2025)
+    holidays = TwseHolidays(exchange_config(f"{sandbox.url}/twse")).schedule(2025).closed
     assert holidays
     assert not {date(2025, 2, 27), date(2025, 3, 3), date(2025, 3, 4)} & holidays.keys()
     assert all(day.year == 2025 and day.weekday() < 5 for day in holidays)

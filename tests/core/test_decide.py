@@ -262,7 +262,7 @@ def test_the_hash_is_over_the_inputs_and_the_orders_as_written_here() -> None:
         '"invest_bps":9500,"lot_shares":1000,"max_order_twd":20000000,"min_sentiment_bps":-2000,'
         '"sell_offset_bps":0,"stop_bps":800,"top_k":5},'
         '"stocks":{"close_x100":[10000,10000],"etf":[0,0],"held_cost_twd":[0,100142],"held_shares":[0,1000],'
-        '"sentiment_bps":[120,-100000],"target_x100":[10400,9800],"tax_e8":[300000,300000],"tradable":[1,1]}},'
+        '"reference_x100":[10000,10000],"sentiment_bps":[120,-100000],"target_x100":[10400,9800],"tax_e8":[300000,300000],"tradable":[1,1]}},'
         '[["2025-01-02:2330:sell",1000,10000,"forecast fell below the exit"],'
         '["2025-01-02:1101:buy",2000,10000,"forecast pays after costs"]]]'
     )
@@ -291,6 +291,10 @@ def situations(draw: st.DrawFn) -> dict[str, Any]:
     """The heart's arguments, at random but possible."""
     count = draw(st.integers(0, 8))
     stocks: dict[str, list[int]] = {"close_x100": draw(st.lists(closes(), min_size=count, max_size=count))}
+
+    stocks["reference_x100"] = [
+        draw(st.just(close) | st.integers((close + 1) // 2, 2 * close)) for close in stocks["close_x100"]
+    ]
 
     def column(name: str, values: st.SearchStrategy[int]) -> None:
         stocks[name] = draw(st.lists(values, min_size=count, max_size=count))
@@ -337,7 +341,7 @@ def test_no_plan_ever_breaks_the_rules_of_the_house(told: dict[str, Any]) -> Non
     for i, wanted in enumerate(shares):
         if not wanted:
             continue
-        close = told["close_x100"][i]
+        close = told["reference_x100"][i]
         assert told["tradable"][i], "an order for a stock that may not be traded"
         assert limit_down_x100(close, etf=False) <= limits[i] <= limit_up_x100(close, etf=False)
         assert floor_to_tick_x100(limits[i], etf=False) == limits[i], "a limit off the tick"
@@ -361,6 +365,39 @@ def test_a_plan_is_a_pure_function_of_its_arguments(told: dict[str, Any]) -> Non
     before = json.dumps(told)
     assert planned(told) == planned(told)
     assert json.dumps(told) == before
+
+
+# --- ex-dates ---------------------------------------------------------------------------------------------
+
+
+def ex(market: MarketDay, reference_x100: int) -> MarketDay:
+    return dataclasses.replace(market, reference_x100={"2330": reference_x100})
+
+
+def test_limits_of_a_stock_that_goes_ex_count_from_the_reference_and_returns_from_the_close() -> None:
+    # Close 1,065, dividend 5.00: reference 1,060. Buy 2 % below: 1,038.8 -> 1,035 on the tick of 5.
+    market = day({"2330": "1065"}, {"2330": "1100"})
+    [buy] = orders(ex(market, 1060_00), buy_offset_bps=-200)
+    assert buy.limit_x100 == 1035_00
+    # 3.29 % above the close, 2.70 % after costs of 0.585 %: bought at 270 bps, not at 271, ex or not.
+    assert orders(ex(market, 1060_00), entry_edge_bps=270)
+    assert not orders(ex(market, 1060_00), entry_edge_bps=271)
+    assert not orders(market, entry_edge_bps=271)
+    # A price of before would lie outside the limit: 39.30 fell to 19.65, highest 21.60 (tick 0.05).
+    [high] = orders(ex(day({"2330": "39.3"}, {"2330": "43"}), 19_65), buy_offset_bps=1000)
+    assert high.limit_x100 == 21_60
+    [sell] = orders(ex(day({"2330": "100"}, {"2330": "90"}), 95_00), holding(1_000, 100_000), sell_offset_bps=1000)
+    assert sell.limit_x100 == 85_50
+
+
+def test_a_journal_of_before_ex_rights_gives_the_same_orders_and_its_own_hash() -> None:
+    inputs = json.loads(json.dumps(decide(day({"2330": "100"}, {"2330": "110"}), CASH, RULES, RATES).inputs))
+    now = decision_from(inputs)
+    del inputs["stocks"]["reference_x100"]
+    before = decision_from(inputs)
+    assert before.orders == now.orders
+    assert before.sha256 != now.sha256  # it is over the inputs as they were kept
+    assert before.inputs == inputs
 
 
 # --- compiled ---------------------------------------------------------------------------------------------
@@ -387,6 +424,7 @@ def random_situation(chance: random.Random) -> dict[str, Any]:
     close = [max(1, floor_to_tick_x100(chance.randint(1, 300_000), etf=False)) for _ in range(count)]
     return {
         "close_x100": close,
+        "reference_x100": [chance.choice([price, max(1, price * chance.randint(80, 130) // 100)]) for price in close],
         "tradable": [chance.randint(0, 5) > 0 for _ in range(count)],
         "target_x100": [chance.choice([0, max(1, price * chance.randint(85, 115) // 100)]) for price in close],
         "sentiment_bps": [chance.choice([NO_SENTIMENT, chance.randint(-10_000, 10_000)]) for _ in range(count)],

@@ -160,7 +160,7 @@ def test_any_price_inside_the_limit_comes_back_within_two_steps_or_a_tick(
     before: int,
     part: int,
     pct: int,
-    etf: bool,  # noqa: FBT001
+    etf: bool,
 ) -> None:
     lowest, highest = limit_down_x100(before, etf, pct), limit_up_x100(before, etf, pct)
     price = lowest + (highest - lowest) * part // 10_000
@@ -206,7 +206,7 @@ def test_bars_that_could_trade_are_read_back_as_they_were_told(told: tuple[Decim
 def test_any_digits_are_bars_on_the_tick_inside_the_daily_limit(
     lines: list[str],
     last: int,
-    etf: bool,  # noqa: FBT001
+    etf: bool,
     pct: int,
 ) -> None:
     bars = read_answer("".join(lines), from_x100(last), etf=etf, pct=pct)

@@ -7,7 +7,6 @@ from builders import FRIDAY, RATES, THURSDAY, order
 
 from bot.core.orders import Fill, OrderState, Side
 from bot.core.portfolio import Portfolio, Position, apply_fill
-from bot.core.sessions import is_session
 from bot.core.settle import Resting, settle
 
 CASH = Portfolio(cash_twd=1_000_000)
@@ -69,9 +68,3 @@ def test_settling_again_changes_nothing() -> None:
     held = apply_fill(CASH, first.fills[0])
     again = settle([], held, {"2330": 1_000}, None, RATES)
     assert (again.moves, again.fills, again.surprises) == ((), (), ())
-
-
-def test_sessions_are_weekdays_that_are_not_closed() -> None:
-    assert is_session(THURSDAY, {})
-    assert not is_session(THURSDAY, {THURSDAY: "x"})
-    assert not is_session(THURSDAY.replace(day=4), {})

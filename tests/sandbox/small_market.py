@@ -12,7 +12,7 @@ import httpx
 from starlette.applications import Starlette
 
 from bot.ports import Company
-from bot.sandbox.market import Quote
+from bot.sandbox.market import ExEvent, Quote
 
 TAIPEI = ZoneInfo("Asia/Taipei")
 THU, FRI, MON = date(2025, 1, 2), date(2025, 1, 3), date(2025, 1, 6)
@@ -67,6 +67,11 @@ class SmallMarket:
 
     def holidays(self, year: int) -> dict[date, str]:
         return {date(2025, 1, 1): "中華民國開國紀念日"} if year == 2025 else {}
+
+    def ex_events(self, code: str) -> list[ExEvent]:
+        """2330 goes ex on Monday: a dividend of 9.50 off Friday's close of 1,085."""
+        event = ExEvent(code="2330", ex_date=MON, previous_x100=1085_00, reference_x100=1075_50, reduction=False)
+        return [event] if code == "2330" else []
 
     def mood(self, code: str, session: date) -> int:
         return {("2330", THU): 1, ("6488", THU): -1}.get((code, session), 0)

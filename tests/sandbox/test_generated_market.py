@@ -34,6 +34,19 @@ def test_it_is_the_owners_companies() -> None:
     assert (kenmec.name, kenmec.board) == ("廣運", "tpex")
 
 
+def test_most_stocks_go_ex_once_a_summer_the_same_for_the_same_seed() -> None:
+    events = [event for code in MARKET.companies for event in MARKET.ex_events(code)]
+    again = GeneratedMarket(7, START)
+    assert events == [event for code in again.companies for event in again.ex_events(code)]
+    assert len(events) >= len(MARKET.companies)
+    for event in events:
+        assert 7 <= event.ex_date.month <= 9
+        assert (
+            0.0095 * event.previous_x100 - 1 <= event.previous_x100 - event.reference_x100 <= 0.04 * event.previous_x100
+        )
+        assert not event.reduction
+
+
 def test_there_is_history_before_the_start_and_a_year_after_it() -> None:
     assert sum(session < START.date() for session in MARKET.sessions) >= 120
     assert sum(session > START.date() for session in MARKET.sessions) >= 240
@@ -44,14 +57,20 @@ def test_there_is_history_before_the_start_and_a_year_after_it() -> None:
 def test_bars_are_on_tick_and_inside_the_limit(seed: int, code: str) -> None:
     market = GeneratedMarket(seed, START, [code], first=START.date(), last=START.date() + timedelta(days=200))
     quotes = [quote for quote in market.quotes(code).values() if quote.traded]
+    events = {event.ex_date: event for event in market.ex_events(code)}
     for before, quote in pairwise(quotes):
+        if any(before.session < day < quote.session for day in events):
+            continue  # went ex on a day on which it did not trade
+        assert quote.ex is (quote.session in events)
+        reference_x100 = events[quote.session].reference_x100 if quote.ex else before.close_x100
+        assert not quote.ex or events[quote.session].previous_x100 == before.close_x100
         prices = (quote.open_x100, quote.high_x100, quote.low_x100, quote.close_x100)
         assert quote.low_x100 == min(prices)
         assert quote.high_x100 == max(prices)
         for price in prices:
             assert price % tick_x100(price) == 0
-            assert abs(price - before.close_x100) * 10 <= before.close_x100
-        assert quote.change_x100 == quote.close_x100 - before.close_x100
+            assert abs(price - reference_x100) * 10 <= reference_x100
+        assert quote.change_x100 == quote.close_x100 - reference_x100
         assert quote.volume_shares >= 1_000
         assert quote.low_x100 * quote.volume_shares // 100 <= quote.turnover_twd
         assert quote.turnover_twd <= quote.high_x100 * quote.volume_shares // 100

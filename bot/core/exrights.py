@@ -1,0 +1,106 @@
+"""Ex-dates: the reference price that replaces the close before, and past prices told in today's terms.
+
+Orders and fills use prices as they were traded; questions to the model and indicators use adjusted ones, by what was
+known as of a session. A price before an ex-date is multiplied by reference / close before, as the exchange fixed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
+from typing import Final, Literal
+
+from bot.core.market import Bar, limit_down_x100, limit_up_x100
+
+Kind = Literal["dividend", "reduction"]
+_CENT: Final = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExRight:
+    """One stock's ex-date: a dividend in cash or shares, a capital increase, or a capital reduction.
+
+    `previous_x100` is the last close before, `reference_x100` what the exchange counts `ex_date`'s limits from, both in
+    hundredths of a TWD. `cash_dividend` is TWD per share where the exchange tells it apart from the rest. The limits
+    are the exchange's own, None where it tells none. `known_at` is when we read it.
+    """
+
+    symbol: str
+    ex_date: date
+    kind: Kind
+    previous_x100: int
+    reference_x100: int
+    source: str
+    known_at: datetime
+    limit_up_x100: int | None = None
+    limit_down_x100: int | None = None
+    cash_dividend: Decimal | None = None
+
+    @property
+    def factor(self) -> Fraction:
+        """What a price before `ex_date` is multiplied by: under 1 for a dividend, over 1 for a reduction."""
+        return Fraction(self.reference_x100, self.previous_x100)
+
+    def limits_x100(self, pct: int, *, etf: bool) -> tuple[int, int]:
+        """Lowest and highest price of `ex_date`: the exchange's, else from the reference price.
+
+        They differ where new shares are sold for cash: the upper limit then counts from a higher price.
+        """
+        low, high = self.limit_down_x100, self.limit_up_x100
+        return (
+            limit_down_x100(self.reference_x100, etf, pct) if low is None else low,
+            limit_up_x100(self.reference_x100, etf, pct) if high is None else high,
+        )
+
+
+def effective(events: Iterable[ExRight]) -> list[ExRight]:
+    """`events` oldest first, one a stock and day: a reduction's reference has the same day's dividend in it already.
+
+    Source: the formula in TWTAUU's answer, (close - dividend - money returned) / exchange ratio.
+    """
+    chosen: dict[tuple[date, str], ExRight] = {}
+    for event in sorted(events, key=lambda one: one.kind):  # dividend, then reduction
+        chosen[event.ex_date, event.symbol] = event
+    return [chosen[key] for key in sorted(chosen)]
+
+
+def going_ex(events: Iterable[ExRight], after: date, until: date) -> dict[str, ExRight]:
+    """The events of after < ex_date <= until by symbol, the last one of each.
+
+    A range, not a day: an ex-date on which the exchange turns out to be closed holds on the next session.
+    """
+    return {event.symbol: event for event in effective(events) if after < event.ex_date <= until}
+
+
+def adjusted(bars: Sequence[Bar], events: Iterable[ExRight], as_of: date) -> list[Bar]:
+    """`bars` of one stock in the prices of `as_of`, to 0.01 TWD; volumes, turnover and trades as they were.
+
+    Only events with ex_date <= as_of count: hand in those that were known by then. Bars after the last event are the
+    very same values. Volumes stay because the exchange does not tell a dividend in shares apart from one in cash.
+
+    Raises:
+        DataMissing: a price vanishes.
+    """
+    ahead = [event for event in effective(events) if event.ex_date <= as_of]
+    factor, done = Fraction(1), []
+    for bar in reversed(bars):
+        while ahead and bar.session < ahead[-1].ex_date:
+            factor *= ahead.pop().factor
+        done.append(bar if factor == 1 else _scaled(bar, factor))
+    return done[::-1]
+
+
+def references_x100(events: Iterable[ExRight], after: date, until: date) -> Mapping[str, int]:
+    """The reference price of each stock that goes ex after `after`, by `until`; other stocks keep their close."""
+    return {symbol: event.reference_x100 for symbol, event in going_ex(events, after, until).items()}
+
+
+def _scaled(bar: Bar, factor: Fraction) -> Bar:
+    def price(of: Decimal) -> Decimal:
+        exact = Decimal(factor.numerator) * of / Decimal(factor.denominator)
+        return exact.quantize(_CENT, ROUND_HALF_EVEN)
+
+    return replace(bar, open=price(bar.open), high=price(bar.high), low=price(bar.low), close=price(bar.close))
