@@ -105,16 +105,21 @@ def test_a_typhoon_that_nobody_told_us_of_is_closed_calmly_and_its_orders_live_o
 
 
 def test_a_typhoon_found_closed_is_no_session_any_more(rehearsed: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wednesday's orders, not sent on Wednesday, may still go out on Thursday's evening: Friday hasn't begun."""
     monkeypatch.setattr("bot.core.sessions.CLOSURES", {})
-    rehearsed.work_at(WEDNESDAY, "18:25")
-    assert rehearsed.states() == {OrderState.PLANNED}
+    rehearsed.work_at(WEDNESDAY, "18:30")
     calendar = calendar_of(rehearsed.ports)
     assert calendar.is_session(TYPHOON, at(WEDNESDAY, "23:00"))
     rehearsed.work_at(TYPHOON, "18:00")
     assert not calendar.is_session(TYPHOON, at(TYPHOON, "18:00"))
     assert calendar.is_session(TYPHOON, at(TYPHOON, "15:00"))  # not found yet
-    rehearsed.work_at(TYPHOON, "18:30")
+    assert rehearsed.work_at(TYPHOON, "18:30")
+    assert rehearsed.outcomes(TYPHOON) == {"prices": "closed"}
+
+
+def test_orders_not_sent_on_the_eve_of_an_announced_typhoon_may_still_go_out_on_it(rehearsed: Rehearsal) -> None:
+    rehearsed.work_at(WEDNESDAY, "18:25")
+    assert rehearsed.states() == {OrderState.PLANNED}
+    rehearsed.work_at(TYPHOON, "18:30")  # Friday, the session they are for, hasn't begun
     assert rehearsed.states() == {OrderState.ACCEPTED}
     rehearsed.work_at(FRIDAY, "15:45")
     assert {fill.session for fill in rehearsed.ports.journal.fills()} == {FRIDAY}

@@ -37,6 +37,10 @@ def price_requests(sandbox: Sandbox) -> int:
     return sum(sandbox.requests().get(path, 0) for path in PRICE_PATHS)
 
 
+def exchange_requests(sandbox: Sandbox) -> int:
+    return sum(count for path, count in sandbox.requests().items() if path.startswith(("/twse/", "/tpex/")))
+
+
 @pytest.fixture
 def evening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Rehearsal]:
     for name, value in SECRETS.items():
@@ -59,14 +63,16 @@ def test_an_ordinary_evening_for_41_stocks_is_two_requests(evening: Rehearsal) -
     evening.work_at(WEDNESDAY, "15:00")
     assert evening.outcomes(WEDNESDAY)["prices"] == "done"
     assert price_requests(evening.sandbox) - first == 2
-    evening.work_at(WEDNESDAY, "16:00")
+    before = exchange_requests(evening.sandbox)
+    evening.work_at(WEDNESDAY, "18:30")
     assert price_requests(evening.sandbox) - first == 2
+    assert exchange_requests(evening.sandbox) - before <= 6 - 2  # ex-dates are asked for, too
     evening.work_at(TYPHOON, "15:00")
     evening.work_at(TYPHOON, "18:00")
     asked = price_requests(evening.sandbox)
     evening.work_at(FRIDAY, "15:00")
     assert evening.outcomes(FRIDAY)["prices"] == "done"
-    assert price_requests(evening.sandbox) - asked == 4  # the closed day is looked at once more: 4 <= 6
+    assert price_requests(evening.sandbox) - asked == 2  # the closed day is known for one and not asked for again
     stored = evening.ports.market.bars_of(FRIDAY)
     assert len(stored) == len([code for code in CODES if has_bar(code, FRIDAY)])
 

@@ -150,7 +150,7 @@ def test_another_server_gets_no_fetching(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("mended", [False, True])
-def test_a_wrong_host_name_is_refused(exchange: Exchange, mended: bool) -> None:
+def test_a_wrong_host_name_is_refused(exchange: Exchange, *, mended: bool) -> None:
     middle = exchange.middle()
     leaf = signed("leaf", middle, host="www.twse.com.tw", issuer_at=exchange.authority.url)
     exchange.shows(leaf, *([] if mended else [middle]))
@@ -237,7 +237,7 @@ def test_a_server_that_is_gone_is_unreachable(exchange: Exchange) -> None:
         ("", False),
     ],
 )
-def test_the_allowances_are_for_two_domains(host: str, ours: bool) -> None:
+def test_the_allowances_are_for_two_domains(host: str, *, ours: bool) -> None:
     assert is_exchange(host) is ours
     flags = client_context(exchange=ours).verify_flags
     assert bool(flags & ssl.VERIFY_X509_STRICT) is (not ours and is_strict(ssl.create_default_context()))
