@@ -13,12 +13,13 @@ from backtest.history import Known
 from bot.core.costs import CostRates
 from bot.core.decide import BPS, Rules
 from bot.core.forecast import Forecast, ForecastBar
-from bot.core.market import Bar, from_x100
+from bot.core.market import Bar, from_x100, to_x100
 
 # BestFourPoint looks at the last five gaps between the 3- and the 6-session average, the oldest of which needs
 # 6 + 4 closes; all its other conditions look less far back. Source: twstock 1.5.1, analytics.py
 FOUR_POINT_SESSIONS: Final = 10
-SIGNAL_MARGIN_BPS: Final = 50  # how far beyond the rule's threshold a bare buy or sell signal is put
+SIGNAL_MARGIN_BPS: Final = 50  # how far beyond the rule's threshold a bare buy or sell signal is put, at least
+LOT_BPS: Final = 50  # how much further the lot drawn among equal buy signals may put it
 
 Signal = Callable[[Sequence[Bar]], str]
 
@@ -63,8 +64,9 @@ class Naive:
 class BestFourPoint:
     """twstock's BestFourPoint: a buy signal promises just more than the rule asks for, a sell signal just less.
 
-    All buys promise the same, up to the rounding of a hundredth of a TWD, so that the rule's ranking among them
-    is no forecast. Stocks with neither signal are left out: the rule holds what it has.
+    Which of many equal buys the rule takes is drawn by lot, from a hash of the code and the day and so always the
+    same: left to the rounding of a hundredth of a TWD, the cheapest stocks would always win. Stocks with neither
+    signal are left out: the rule holds what it has.
     """
 
     signal: Signal
@@ -87,18 +89,16 @@ class BestFourPoint:
 
     def _target(self, bar: Bar, *, buys: bool) -> Decimal:
         """A close beyond the rule's entry (with the round trip's costs on top) or exit, never at or below zero."""
-        close_x100 = int(bar.close * 100)
+        close_x100 = to_x100(bar.close)
         if buys:
             costs_e8 = 2 * self.costs.commission_e8 + self.costs.tax_e8(bar.symbol)
             needed_e8 = costs_e8 + self.rules.entry_edge_bps * BPS
             least_x100 = close_x100 - (-close_x100 * needed_e8 // 10**8)  # rounded up
-            return from_x100(max(least_x100, _moved(close_x100, needed_e8 + SIGNAL_MARGIN_BPS * BPS)))
-        exit_e8 = (self.rules.exit_return_bps - SIGNAL_MARGIN_BPS) * BPS
-        return from_x100(max(1, min(_moved(close_x100, exit_e8), close_x100 + self._most_fall_x100(close_x100))))
-
-    def _most_fall_x100(self, close_x100: int) -> int:
-        """The smallest move, in hundredths, that is surely below the exit: for prices of a few TWD."""
-        return self.rules.exit_return_bps * close_x100 // BPS - 1
+            wanted_e8 = needed_e8 + (SIGNAL_MARGIN_BPS + _lot_bps(bar)) * BPS
+            return from_x100(max(1, least_x100, _moved(close_x100, wanted_e8)))
+        most_x100 = close_x100 + self.rules.exit_return_bps * close_x100 // BPS - 1  # surely below the exit
+        wanted_e8 = (self.rules.exit_return_bps - SIGNAL_MARGIN_BPS) * BPS
+        return from_x100(max(1, min(most_x100, _moved(close_x100, wanted_e8))))
 
     def sentiment_bps(self, session: date) -> Mapping[str, int]:  # noqa: ARG002
         """Nothing: a baseline reads no news."""
@@ -146,6 +146,12 @@ def flat_forecast(bar: Bar, close: Decimal, model: str, past_sessions: int) -> F
         past_sessions=past_sessions,
         bars=(ForecastBar(open=close, high=close, low=close, close=close),),
     )
+
+
+def _lot_bps(bar: Bar) -> int:
+    """A number from 0 to LOT_BPS drawn for the stock and the day."""
+    drawn = hashlib.blake2b(f"{bar.symbol} {bar.session}".encode(), digest_size=4).digest()
+    return int.from_bytes(drawn, "big") % (LOT_BPS + 1)
 
 
 def _moved(price_x100: int, change_e8: int) -> int:

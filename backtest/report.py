@@ -104,7 +104,7 @@ def headline(one: Score, hold: Score) -> str:
 
 COLUMNS: Final = ("forecaster", "fill rule", "return", "a year", "Sharpe", "max fall", "trades", "open", "win rate",
                   "profit factor", "fees NT$k", "tax NT$k", "turnover")  # fmt: skip
-LEAST_WIDTH: Final = 104  # characters; a pipe has no width of its own
+LEAST_WIDTH: Final = 108  # characters; a pipe has no width of its own
 FIRST_COLUMN: Final = 16  # characters; a longer model name is folded
 
 

@@ -279,6 +279,8 @@ def _notes(
                 f"{forecaster.name}: no forecast as of {len(silent)} of {len(sessions) - 1} sessions, "
                 f"the first {silent[0]}: it abstains"
             )
+        if isinstance(forecaster, BestFourPoint):
+            yield f"{forecaster.name}: one draw among many equal buys; another draw gives quite another line"
     for name in dict.fromkeys(run.forecaster for run in runs[:-1]):
         if not any(run.fills for run in runs if run.forecaster == name):
             yield f"{name}: no trade under any fill rule: {_why_idle(run for run in runs if run.forecaster == name)}"

@@ -29,7 +29,7 @@ from bot.ports import Question
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-NO_HEADLINE: Final = "N/A"  # what a headline without content is scored against
+UNEVEN: Final = "this model's tokenizer cuts numbers unevenly: it can't write the answer language"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,7 @@ class TransformersEngine:
         self._choices = answer_choices(self._tokenizer)
         self._decoder = Decoder(load_weights(str(path), pick_device(config.device)))
         self._mood_labels = label_ids(self._tokenizer)
+        self._usual: Tensor | None = None  # the labels' scores of an ordinary headline
 
     @property
     def model(self) -> str:
@@ -91,25 +92,30 @@ class TransformersEngine:
     def sentiment(self, titles: Sequence[str]) -> list[Sentiment]:
         """The mood of each headline, in order: the probabilities of the three labels as the next word.
 
-        They are seen relative to a headline without content, which takes out the model's liking for one label.
+        They are seen relative to prompt.REFERENCE_TITLES; a headline's mood does not depend on its neighbours.
         """
-        prefix = self._encode(prompt.SENTIMENT_PREFIX, start=True)
-        asked = [self._encode(prompt.sentiment_text(title)) for title in [*titles, NO_HEADLINE]]
-        places = sorted(range(len(asked)), key=lambda at: len(asked[at]))  # alike in length, so little padding
-
-        def score(batch: Sequence[int]) -> list[Tensor]:
-            return list(self._decoder.scores(prefix, [asked[at] for at in batch], self._mood_labels))
-
-        found = dict(zip(places, in_batches(places, self._config.batch, score), strict=True))
-        empty = found[len(titles)]
-        shares = [torch.softmax(found[at] - empty, 0).tolist() for at in range(len(titles))]
-        return [Sentiment(**dict(zip(prompt.LABELS, share, strict=True))) for share in shares]
+        if self._usual is None:
+            self._usual = self._label_scores(prompt.REFERENCE_TITLES).mean(dim=0)
+        moods = torch.softmax(self._label_scores(titles) - self._usual, dim=1).tolist() if titles else []
+        return [Sentiment(**dict(zip(prompt.LABELS, shares, strict=True))) for shares in moods]
 
     def close(self) -> None:
         """Give the memory back as far as Python does; a child process is what gives it back for certain."""
         del self._decoder
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _label_scores(self, titles: Sequence[str]) -> Tensor:
+        """The labels' log scores, titles x labels, in one pass; the shared beginning is read once for all."""
+        prefix = self._encode(prompt.SENTIMENT_PREFIX, start=True)
+        asked = [self._encode(prompt.sentiment_text(title)) for title in titles]
+        places = sorted(range(len(asked)), key=lambda at: len(asked[at]))  # alike in length, so little padding
+
+        def score(batch: Sequence[int]) -> list[Tensor]:
+            return list(self._decoder.scores(prefix, [asked[at] for at in batch], self._mood_labels))
+
+        scores = dict(zip(places, in_batches(places, self._config.batch, score), strict=True))
+        return torch.stack([scores[at] for at in range(len(titles))])
 
     def _encode(self, text: str, *, start: bool = False) -> list[int]:
         """Token ids of `text`; nothing in it can become a special token. `start` adds the model's own first token."""
@@ -143,7 +149,7 @@ def answer_choices(tokenizer: Any) -> tuple[Choice, ...]:
     ids = _plain_ids(tokenizer, prompt.answer_shape(1))
     slots = [_slot(tokenizer, token) for token in ids]
     if len(slots[0]) == 1 or _plain_ids(tokenizer, prompt.answer_shape(2)) != ids * 2:
-        raise Refused("this model's tokenizer cuts numbers unevenly: it can't write the answer language")
+        raise Refused(UNEVEN)
     choices: list[Choice] = []
     for slot in slots:
         if len(slot) > 1:
@@ -156,12 +162,17 @@ def answer_choices(tokenizer: Any) -> tuple[Choice, ...]:
 
 
 def _slot(tokenizer: Any, token: int) -> tuple[int, ...]:
-    """What may stand where `token` stands in an answer of zeros: itself, or all numbers of as many digits."""
+    """What may stand where `token` stands in an answer of zeros: itself, or all numbers of as many digits.
+
+    -1 stands for a number that is no single token.
+    """
     piece: str = tokenizer.convert_ids_to_tokens(token)
     zeros = re.search(r"0+$", piece)
     if zeros is None:
         return (token,)
     digits = len(zeros[0])
+    if digits not in {1, prompt.CODE_DIGITS}:
+        raise Refused(UNEVEN)
     pieces = [piece[: zeros.start()] + f"{number:0{digits}d}" for number in range(10**digits)]
     known = tokenizer.get_vocab()
     return tuple(known.get(one, -1) for one in pieces)
@@ -174,7 +185,7 @@ def _check_choices(tokenizer: Any, choices: Sequence[Choice]) -> None:
         text = fill_shape(digits)
         told = [*_chosen(digits, choices)]
         if -1 in told or _plain_ids(tokenizer, text) != told:
-            raise Refused("this model's tokenizer cuts numbers unevenly: it can't write the answer language")
+            raise Refused(UNEVEN)
 
 
 def _chosen(digits: str, choices: Sequence[Choice]) -> Iterator[int]:

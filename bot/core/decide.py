@@ -73,7 +73,7 @@ class Rules:
             "min_sentiment_bps": (-BPS, BPS),
             "exit_sentiment_bps": (-BPS, BPS),
             "invest_bps": (0, BPS),
-            "max_order_twd": (0, 10**12),
+            "max_order_twd": (0, 10**11),
             "buy_offset_bps": (-1_000, 1_000),
             "sell_offset_bps": (-1_000, 1_000),
             "lot_shares": (1, 1_000),
@@ -181,7 +181,7 @@ def plan_orders(  # noqa: C901, PLR0912, PLR0915, PLR0917  (one function, so tha
     # Buys, best edge first; a tie goes to the stock that stands first, so that the order is total.
     cash_left = cash_twd
     slot_twd = min(equity_twd * invest_bps // BPS // top_k, max_order_twd)
-    for _ in range(slots):
+    while slots > 0:
         best = -1
         best_edge = 0
         for i in range(n):
@@ -203,7 +203,7 @@ def plan_orders(  # noqa: C901, PLR0912, PLR0915, PLR0917  (one function, so tha
         limit = floor_to_tick_x100(close_x100[best] * (BPS + buy_offset_bps) // BPS, etf[best] != 0)
         limit = min(limit, limit_up_x100(close_x100[best], etf[best] != 0, pct))
         limit = max(limit, limit_down_x100(close_x100[best], etf[best] != 0, pct))
-        order_reason[best] = _ENTER  # looked at: never again in this pass, bought or not
+        order_reason[best] = _ENTER  # looked at: one too dear for its slot leaves the slot to the next best
         budget_twd = min(slot_twd, cash_left)
         lots = budget_twd * 100 // (limit * lot_shares)
         while lots > 0:
@@ -214,6 +214,7 @@ def plan_orders(  # noqa: C901, PLR0912, PLR0915, PLR0917  (one function, so tha
                 order_limit_x100[best] = limit
                 cash_left -= cost_twd
                 orders += 1
+                slots -= 1
                 break
             lots -= 1
     return orders

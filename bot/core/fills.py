@@ -11,7 +11,13 @@ FILL_RULES: Final = {"open": OPEN, "range": RANGE, "touch": TOUCH}
 
 
 def fill_price_x100(
-    rule: int, buys: bool, limit_x100: int, open_x100: int, high_x100: int, low_x100: int, locked: bool  # noqa: FBT001
+    rule: int,
+    buys: bool,
+    limit_x100: int,
+    open_x100: int,
+    high_x100: int,
+    low_x100: int,
+    locked: bool,  # noqa: FBT001
 ) -> int:
     """The price at which a limit order trades, or 0 when it does not.
 

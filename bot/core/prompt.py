@@ -72,7 +72,8 @@ def price_of_x100(code: int, before_x100: int, etf: bool, pct: int = 10) -> int:
     """The tradable price nearest to a code's, inside the daily limit; 000 and 999 are the two limits themselves.
 
     `price_of_x100(code_of(p)) == p` for every tradable `p` inside the limit while the tick at the lower limit is wider
-    than 1.5 steps: for stocks up to TWD 16,000 and funds up to TWD 150 (beyond, `p` comes back within two steps).
+    than 1.5 steps: for all stocks up to TWD 16,000. Where ticks are finer (funds at 33..55 TWD, above 166 TWD), `p`
+    comes back within two steps, 0.04 % of the close before.
     """
     lowest, highest = limit_down_x100(before_x100, etf, pct), limit_up_x100(before_x100, etf, pct)
     if code == 0:
@@ -101,7 +102,7 @@ def read_answer(text: str, last_close: Decimal, *, etf: bool = False, pct: int =
 
     Every text of the right shape is readable, and every price is tradable: on the tick and inside the daily limit of
     the (rolling) close before. `read_answer(answer_text(bars, c), c) == bars` for bars that are tradable themselves,
-    under the condition in `price_of_x100`; reading is idempotent always.
+    under the condition in `price_of_x100`.
 
     Raises:
         ValueError: `text` does not have the shape of an answer.
@@ -151,20 +152,39 @@ QUESTION_PREFIX: Final = "Daily prices: open high low close, 500 = the close bef
 LABELS: Final = ("positive", "neutral", "negative")
 TITLE_CHARS: Final = 160  # a headline; the rest of a longer text is not read
 NAME_CHARS: Final = 24
-SENTIMENT_PREFIX: Final = """\
-What does each headline mean for the share price: positive, neutral or negative?
+SENTIMENT_SUFFIX: Final = "\nSentiment:"
 
-Headline: Quarterly profit doubles and beats forecasts, dividend raised
-Answer: positive
-
-Headline: Company to hold its annual meeting on 12 June in Taipei
-Answer: neutral
-
-Headline: Chip maker cuts outlook as orders fall, shares slump
-Answer: negative
-
-Headline:"""
-SENTIMENT_SUFFIX: Final = "\nAnswer:"
+# Our own words. Six shown answers, and headlines of every kind whose mean score is what any headline scores: a model's
+# scores are read relative to it, which takes out its liking for one label.
+_SHOWN: Final = (
+    ("Quarterly profit doubles and beats forecasts, dividend raised", "positive"),
+    ("Company to hold its annual meeting on 12 June in Taipei", "neutral"),
+    ("Chip maker cuts outlook as orders fall, shares slump", "negative"),
+    ("Foxconn wins large order for AI servers", "positive"),
+    ("Board appoints new chief financial officer", "neutral"),
+    ("Regulator fines bank for breach of rules", "negative"),
+)
+REFERENCE_TITLES: Final = (
+    "Net profit rises 20 % in the third quarter on strong demand",
+    "Company wins large order, raises full-year outlook",
+    "Operating loss widens as sales fall",
+    "Regulator fines the group, shares drop sharply",
+    "The company will publish its interim report on 8 August",
+    "Board appoints new chief financial officer",
+    "The group has operations in twelve countries",
+    "Contract covers delivery of equipment in 2015",
+    "營收年增三成 創同期新高",
+    "接獲大單 法人看好後市",
+    "毛利率下滑 獲利不如預期",
+    "遭外資賣超 股價重挫",
+    "公司公告召開股東常會",
+    "董事會通過人事異動",
+    "產業展覽下週登場",
+    "公司說明媒體報導",
+)
+SENTIMENT_PREFIX: Final = (
+    "".join(f"Headline: {title}{SENTIMENT_SUFFIX} {label}\n\n" for title, label in _SHOWN) + "Headline:"
+)
 
 
 def sentiment_text(title: str) -> str:

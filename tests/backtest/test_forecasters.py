@@ -59,9 +59,23 @@ def test_a_signal_is_just_enough_for_the_rule(price: float, signal: str, bought:
 
 
 def test_a_buy_signal_promises_costs_threshold_and_margin() -> None:
-    # 58.5 bps round trip + 50 entry + 50 margin = 158.5 bps of 100 TWD; a sell 50 + 50 below.
-    assert four_point("buy").forecasts(after_ten(100))["2330"].target == Decimal("101.59")
+    # 58.5 bps round trip + 50 entry + 50 margin + a lot of 0 to 50 bps of 100 TWD; a sell 50 + 50 below.
+    bought = four_point("buy").forecasts(after_ten(100))["2330"].target
+    assert Decimal("101.585") <= bought <= Decimal("102.09")
     assert four_point("sell").forecasts(after_ten(100))["2330"].target == Decimal("99.00")
+
+
+def test_the_lot_among_equal_buys_does_not_favour_cheap_stocks() -> None:
+    sessions = days(date(2025, 3, 3), FOUR_POINT_SESSIONS + 400)
+    cheap, dear = Series("1101"), Series("6669")
+    for session in sessions:
+        cheap.add(session, Quote(10_00, 10_00, 10_00, 10_00, 1_000))
+        dear.add(session, Quote(2000_00, 2000_00, 2000_00, 2000_00, 1_000))
+    history = History([cheap, dear])
+    told = [four_point("buy").forecasts(history.after(session)) for session in sessions[FOUR_POINT_SESSIONS:]]
+    first = sum(one["1101"].target / 10 > one["6669"].target / 2000 for one in told)
+    assert 150 < first < 250
+    assert told[0] == four_point("buy").forecasts(history.after(sessions[FOUR_POINT_SESSIONS]))
 
 
 def test_a_stock_with_too_short_a_past_has_no_signal() -> None:

@@ -100,10 +100,11 @@ def test_the_best_edges_get_the_slots_and_a_tie_goes_to_the_lower_code() -> None
     assert [one.symbol for one in orders(market, top_k=2)] == ["1101", "1102"]
 
 
-def test_a_stock_whose_lot_is_dearer_than_the_slot_is_not_bought_and_uses_up_its_turn() -> None:
+def test_a_stock_whose_lot_is_dearer_than_the_slot_is_not_bought_and_leaves_it_to_the_next() -> None:
     market = day({"1101": "100", "2330": "1000"}, {"1101": "103", "2330": "1100"})
     rich = Portfolio(cash_twd=1_000_000)
-    assert orders(market, rich, top_k=1) == []  # slot 950,000; a lot of 2330 costs 1,000,000
+    [order] = orders(market, rich, top_k=1)  # slot 950,000: a lot of 2330 costs 1,000,000, 9 lots of 1101 fit
+    assert (order.symbol, order.shares) == ("1101", 9_000)
     [order] = orders(market, rich, top_k=2)  # slot 475,000: 4 lots of 1101
     assert (order.symbol, order.shares) == ("1101", 4_000)
 
