@@ -13,6 +13,7 @@ import typer
 from backtest.cli import backtest_app
 from bot.errors import BotError, ConfigError, Refused
 from bot.llm_cli import model_app
+from bot.news_cli import news_app
 
 app = typer.Typer(
     name="twtrader",
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(model_app, name="model")
 app.add_typer(backtest_app, name="backtest")
+app.add_typer(news_app, name="news")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 

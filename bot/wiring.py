@@ -10,12 +10,16 @@ from typing import Any, Protocol, runtime_checkable
 from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.broker_stock_api import StockApiBroker
 from bot.adapters.clocks import SandboxClock, SystemClock
+from bot.adapters.company_names import symbols_of
 from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_market import MarketStore
+from bot.adapters.sqlite_news import NewsStore
 from bot.adapters.sqlite_open import open_database
+from bot.adapters.sqlite_signals import SignalStore
 from bot.config import Config
 from bot.day import Ports
 from bot.errors import ConfigError
+from bot.news import NEWSAPI
 from bot.ports import Broker, Clock, Engine, NewsFeed
 from bot.universe import load_universe
 
@@ -72,14 +76,17 @@ def check_engine(config: Config) -> None:
     engine.close()
 
 
-def news_of(config: Config, clock: Clock) -> NewsFeed | None:
-    """NewsAPI, if its key is set."""
+def news_of(config: Config, clock: Clock, store: NewsStore) -> NewsFeed | None:
+    """NewsAPI, if its key is set; each request is counted in `store` before it leaves."""
     key = os.environ.get("NEWSAPI_KEY", "")
     if not key:
         return None
     from bot.adapters.newsapi_articles import NewsApiArticles
 
-    return NewsApiArticles(config.feeds.newsapi, key, clock)
+    def spend() -> None:
+        store.spend(NEWSAPI, clock.now(), config.feeds.newsapi.requests_per_day)
+
+    return NewsApiArticles(config.feeds.newsapi, key, clock, symbols_of=symbols_of, spend=spend)
 
 
 @contextmanager
@@ -89,9 +96,10 @@ def open_ports(config: Config) -> Iterator[Ports]:
     Raises:
         ConfigError, Refused: something in the config can't be had.
     """
+    from bot.adapters.rss_articles import RssArticles
     from bot.adapters.twse_holidays import TwseHolidays
     from bot.adapters.twstock_bars import TwstockBars
-    from bot.adapters.twstock_signals import choose
+    from bot.adapters.twstock_signals import choose, signals_of
 
     with ExitStack() as opened:
         clock = clock_of(config)
@@ -103,8 +111,10 @@ def open_ports(config: Config) -> Iterator[Ports]:
         journal.open_account(config.broker.kind, config.broker.start_cash_twd, clock.now())
         market.add_companies(companies)
         bars, holidays = TwstockBars(config.feeds), TwseHolidays(config.feeds.twse)
-        news, broker = news_of(config, clock), broker_of(config, db)
-        for door in (bars, holidays, news, broker):
+        headlines = NewsStore(db)
+        rss = RssArticles(config.feeds.rss, clock, symbols_of)
+        news, broker = news_of(config, clock, headlines), broker_of(config, db)
+        for door in (bars, holidays, news, rss, broker):
             if isinstance(door, Closes):
                 opened.callback(door.close)
         yield Ports(
@@ -112,10 +122,14 @@ def open_ports(config: Config) -> Iterator[Ports]:
             bars=bars,
             holidays=holidays,
             news=news,
+            rss=rss,
+            headlines=headlines,
             engine=lambda: engine_of(config),
             broker=broker,
             market=market,
             journal=journal,
             companies=companies,
             choose=choose,
+            signals_of=signals_of,
+            signals=SignalStore(db),
         )

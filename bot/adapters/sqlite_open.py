@@ -127,3 +127,21 @@ def m002_journal(db: Any) -> None:
 def m003_companies(db: Any) -> None:
     """Names by code, so that a view needs no list of the exchange's 46,000 codes."""
     db["companies"].create({"symbol": str, "name": str, "board": str}, pk="symbol", strict=True)
+
+
+@migrations()
+def m030_news(db: Any) -> None:
+    """Each headline once, with the symbols it speaks of; requests spent on news; feeds' validators; signals."""
+    from bot.adapters.sqlite_news import migrate_articles
+
+    migrate_articles(db)
+    db["news_requests"].create({"id": int, "source": str, "day": str, "at": str}, pk="id", strict=True)
+    db["news_requests"].create_index(["source", "day"])
+    db["news_questions"].create(
+        {"symbol": str, "language": str, "asked_at": str}, pk=("symbol", "language"), strict=True
+    )
+    db["feeds"].create({"url": str, "etag": str, "last_modified": str, "fetched_at": str}, pk="url", strict=True)
+    db["signals"].create(
+        {"symbol": str, "as_of": str, "name": str, "value": int, "reasons": str, "made_at": str},
+        pk=("symbol", "as_of", "name"), strict=True,
+    )  # fmt: skip

@@ -66,7 +66,9 @@ class _Hit:
 
 # 2330-TW, 2330.TW, 2330TW, TW-2330, 2330-TWO, and the same in parentheses; funds have up to six characters.
 # Source: the headlines of ../shared/data/news write (2330-TW); Yahoo writes 2330.TW and 6488.TWO.
-_TICKER: Final = re.compile(r"(?<![0-9A-Za-z])(\d{4,6}[A-Z]?)[-. ]?TWO?(?![A-Za-z])|(?<![A-Za-z])TW[-:](\d{4,6}[A-Z]?)(?!\d)")
+_TICKER: Final = re.compile(
+    r"(?<![0-9A-Za-z])(\d{4,6}[A-Z]?)[-. ]?TWO?(?![A-Za-z])|(?<![A-Za-z])TW[-:](\d{4,6}[A-Z]?)(?!\d)"
+)
 _ADR: Final = re.compile(r"(?<![A-Za-z])([A-Z]{2,5})[-.]US(?![A-Za-z])")
 # 0050, 00878, 00679B: no other number in a headline begins with two zeros and is that long.
 _FUND: Final = re.compile(r"(?<![0-9A-Za-z.,:/%-])(00\d{2,4}[A-Z]?)(?![0-9A-Za-z.,:/%-]|年|點|元|萬|億|張)")
@@ -93,7 +95,9 @@ _BEHIND: Final = re.compile(
     r"(?:估|擬)(?:Q[1-4]|今年|明年|斥|發行|發債|現增))"
 )
 # An own entity that carries its parent's name: 第一金投信 is not 第一金; nor is a fund's class in USD the fund.
-_SUBSIDIARY: Final = re.compile(r"\+櫃?U|投信|投顧|人壽|產險|期貨|租賃|創投|證券|銀行|生醫|大學|基金會|文教|慈善|醫院|學院|酒店|飯店")
+_SUBSIDIARY: Final = re.compile(
+    r"\+櫃?U|投信|投顧|人壽|產險|期貨|租賃|創投|證券|銀行|生醫|大學|基金會|文教|慈善|醫院|學院|酒店|飯店"
+)
 _LIST_SIGNS: Final = frozenset("、及與和 ")
 _WORD_LIST_SIGNS: Final = _LIST_SIGNS - {" "}
 
@@ -129,9 +133,7 @@ def _hits(text: str, names: Names) -> Iterator[_Hit]:
 
 def _cuts_a_word(text: str, begin: int, end: int) -> bool:
     """Whether a Latin word or number goes on beyond begin..end."""
-    return any(
-        0 < edge < len(text) and _is_latin(text[edge - 1]) and _is_latin(text[edge]) for edge in (begin, end)
-    )
+    return any(0 < edge < len(text) and _is_latin(text[edge - 1]) and _is_latin(text[edge]) for edge in (begin, end))
 
 
 def _is_latin(char: str) -> bool:
@@ -176,7 +178,7 @@ def _code_beside(hit: _Hit, text: str) -> str | None:
 
 
 def _with_neighbours(counted: list[_Hit], chosen: list[_Hit], text: str) -> list[_Hit]:
-    """`counted`, and the names in one list with one of them: 智原、創意 makes 創意 a company, 華碩技嘉 makes 技嘉 one."""
+    """`counted`, and the names in one list with one of them: 智原、創意 makes 創意 a company, 華碩技嘉 技嘉."""
     found = list(counted)
     while True:
         new = [
@@ -200,7 +202,9 @@ def _in_one_list(hit: _Hit, other: _Hit, text: str) -> bool:
     if hit.name.grade is Grade.CAREFUL:
         return between == "" or between in _LIST_SIGNS
     begins = hit is second or _begins_a_word(hit, text)
-    return begins and ((between == "" and hit is first) or (between in _WORD_LIST_SIGNS and _ends_a_word(text, hit.end)))
+    return begins and (
+        (between == "" and hit is first) or (between in _WORD_LIST_SIGNS and _ends_a_word(text, hit.end))
+    )
 
 
 def _ends_a_word(text: str, end: int) -> bool:

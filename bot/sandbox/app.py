@@ -10,6 +10,7 @@ from bot.sandbox.control import CONTROL_ROUTES
 from bot.sandbox.exchange import TPEX_ROUTES, TWSE_ROUTES
 from bot.sandbox.faults import FaultMiddleware, Wire
 from bot.sandbox.newsapi import NEWSAPI_ROUTES
+from bot.sandbox.rss import RSS_ROUTES
 from bot.sandbox.stock_api import STOCK_API_ROUTES
 from bot.sandbox.world import World
 
@@ -22,6 +23,7 @@ def app_of(world: World) -> Starlette:
             Mount("/twse", routes=TWSE_ROUTES),
             Mount("/tpex", routes=TPEX_ROUTES),
             Mount("/newsapi", routes=NEWSAPI_ROUTES),
+            Mount("/rss", routes=RSS_ROUTES),
             Mount("/stock", routes=STOCK_API_ROUTES),
             Mount("/sandbox", routes=CONTROL_ROUTES),
         ],
