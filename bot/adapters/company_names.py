@@ -53,8 +53,9 @@ def names_of(companies: dict[str, Company], told: dict[str, Any]) -> Names:
             found.setdefault(text, Name(symbols=(symbol,), grade=grade_of(text)))
     for symbol, aliases in told["aliases"].items():
         if symbol in companies:
-            alias = (symbol,)
-            found |= {plain(text): Name(symbols=alias, grade=grades.get(text, Grade.SURE)) for text in aliases}
+            for text in aliases:
+                name = Name(symbols=(symbol,), grade=grades.get(text, Grade.SURE))
+                found |= {plain(text): name, plain(text).upper(): name}
     for text, symbols in told["groups"].items():
         found[text] = Name(symbols=tuple(one for one in symbols if one in companies), grade=Grade.SURE)
     found |= {plain(text): Name(symbols=(), grade=Grade.SURE) for text in told["others"]}
@@ -69,7 +70,7 @@ def _grades(told: dict[str, Any]) -> dict[str, Grade]:
 
 def _spellings(name: str) -> list[str]:
     """The exchange's name, and as a newspaper shortens it."""
-    full = plain(name).replace("*", "")
+    full = plain(name)
     short = full
     for ending in _LEFT_OUT:
         short = short.removesuffix(ending)

@@ -5,6 +5,7 @@ feedparser would fetch by itself, without a time-out or a limit; it never sees a
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
 import time
@@ -34,6 +35,7 @@ _SLOWEST: Final = 4  # a whole answer may take this many times the time-out of o
 _AGENT: Final = "twtrader (+feedparser)"
 # A document that ends so is whole; one that doesn't was cut off, and its last headline with it.
 _WHOLE: Final = re.compile(rb"</(?:rss|feed|(?:\w+:)?RDF)\s*>\s*(?:<!--.*?-->\s*)*$", re.DOTALL | re.IGNORECASE)
+_TAIL: Final = 4096  # bytes
 _DECLARED: Final = re.compile(rb"""^\s*<\?xml[^>]*?encoding=["']([A-Za-z0-9_.:-]+)["']""")
 _CHARSET: Final = re.compile(r"charset=[\"']?([\w.:-]+)", re.IGNORECASE)
 _BIG5: Final = frozenset({"big5", "big-5", "big5-hkscs", "cp950", "x-x-big5", "csbig5"})
@@ -196,9 +198,9 @@ def stories_in(
 
     if not body.strip():
         raise Transient("an empty answer")
-    if not _WHOLE.search(body):
-        raise Transient("HTML instead of a feed" if b"<html" in body[:2000].lower() else "a feed that was cut off")
     text, content_type = _as_utf8(body, headers.get("content-type", ""))
+    if not _WHOLE.search(text[-_TAIL:]):
+        raise Transient("HTML instead of a feed" if b"<html" in text[:_TAIL].lower() else "a feed that was cut off")
     told = feedparser.parse(BytesIO(text), response_headers={"content-type": content_type, "content-location": url})
     trouble = told.get("bozo_exception")
     if isinstance(trouble, feedparser.CharacterEncodingOverride) and told.encoding in _GUESSES:
@@ -260,16 +262,23 @@ def _as_utf8(body: bytes, content_type: str) -> tuple[bytes, str]:
         DataMissing: it says Big5 and isn't.
     """
     in_header, in_body = _CHARSET.search(content_type), _DECLARED.match(body)
+    if body[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        return _told_as_utf8(body.decode("utf-16", errors="replace"))
     declared = (in_header[1] if in_header else in_body[1].decode("ascii") if in_body else "").lower()
     if declared not in _BIG5:
         return body, content_type
     for codec in _BIG5_CODECS:
         try:
-            text = body.decode(codec)
+            return _told_as_utf8(body.decode(codec))
         except UnicodeDecodeError:
             continue
-        return re.sub(r"^\s*<\?xml[^>]*\?>", "", text).encode(), "application/xml; charset=utf-8"
     raise DataMissing("a feed that says Big5, and isn't")
+
+
+def _told_as_utf8(text: str) -> tuple[bytes, str]:
+    """The document without the declaration of its old encoding, and its new content type."""
+    plain = re.sub(r"^\s*<\?xml[^>]*\?>", "", text.removeprefix("\ufeff"))
+    return plain.encode(), "application/xml; charset=utf-8"
 
 
 class _TextOnly(HTMLParser):

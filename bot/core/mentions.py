@@ -103,8 +103,11 @@ _WORD_LIST_SIGNS: Final = _LIST_SIGNS - {" "}
 
 
 def plain(text: str) -> str:
-    """A headline or name for comparison: full-width forms are half-width, 臺 is 台; case stays (MSI is no msi)."""
-    return unicodedata.normalize("NFKC", text).replace("臺", "台").strip()
+    """A headline or name for comparison: full-width forms are half-width, 臺 is 台; case stays (MSI is no msi).
+
+    The exchange marks a par value other than 10 TWD with *, which says nothing here.
+    """
+    return unicodedata.normalize("NFKC", text).replace("臺", "台").replace("*", "").strip()
 
 
 def mentioned(title: str, names: Names) -> tuple[str, ...]:
