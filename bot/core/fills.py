@@ -12,7 +12,7 @@ FILL_RULES: Final = {"open": OPEN, "range": RANGE, "touch": TOUCH}
 
 def fill_price_x100(
     rule: int,
-    buys: bool,
+    buys: bool,  # noqa: FBT001  (a plain function: numba compiles it)
     limit_x100: int,
     open_x100: int,
     high_x100: int,
