@@ -180,12 +180,24 @@ def _watch(console: Any, config: Any, db: Any) -> None:
 
 
 def _snapshot(config: Any, db: Any) -> Any:
-    """The view's facts, at the moment of the clock that counts."""
+    """The view's facts, at the moment of the clock that counts; of a sandbox that ended, at the last thing it did."""
+    from contextlib import closing, nullcontext
+
+    from bot.adapters.clocks import SandboxClock
+    from bot.adapters.sqlite_journal import Journal
     from bot.status import read_snapshot
     from bot.timetable import next_wakes
     from bot.wiring import clock_of
 
-    now = clock_of(config).now()
+    clock = clock_of(config)
+    try:
+        with closing(clock) if isinstance(clock, SandboxClock) else nullcontext(clock) as told:
+            now = told.now()
+    except Refused as gone:
+        runs = Journal(db).last_stages()
+        if not runs:
+            raise
+        return read_snapshot(db, max(run.started_at for run in runs), (), f"as of the last stage; {gone}")
     return read_snapshot(db, now, next_wakes(config.timetable, now))
 
 

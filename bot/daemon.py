@@ -19,7 +19,7 @@ from bot.adapters.clocks import SandboxClock
 from bot.adapters.sqlite_journal import StageRun
 from bot.config import STAGES, TAIPEI, Config
 from bot.core.sessions import latest_session
-from bot.day import Ports, holidays_of, mark_interrupted, run_stage
+from bot.day import Ports, drop_unsent, holidays_of, mark_interrupted, run_stage
 from bot.errors import BotError, DataMissing
 from bot.timetable import next_wakes, wake_triggers
 
@@ -45,6 +45,7 @@ def run_due(
             session = latest_session(now, config.timetable.at("prices"), holidays_of(ports))
         except DataMissing as missing:
             return _calendar_waits(ports, now, str(missing))
+    drop_unsent(session, ports, now)
     for stage in STAGES:
         if stopped() or now < datetime.combine(session, config.timetable.at(stage)):
             return None

@@ -21,7 +21,7 @@ from bot.config import TAIPEI, Config
 from bot.core.decide import BPS, MarketDay, decide
 from bot.core.forecast import Article, Sentiment, mean_score
 from bot.core.market import Bar
-from bot.core.orders import OrderState
+from bot.core.orders import Order, OrderState
 from bot.core.sessions import TRADING_STARTS, HolidaysOf, next_session
 from bot.core.settle import Resting, settle
 from bot.core.signals import Signal
@@ -374,23 +374,29 @@ def send_orders(session: date, ports: Ports, config: Config) -> Outcome:
     del config
     at = ports.clock.now()
     mark_interrupted(ports, at)
-    planned = [one for one in ports.journal.orders(OrderState.PLANNED) if one.order.decided <= session]
+    planned = [one for one in ports.journal.orders(OrderState.PLANNED) if one.order.decided == session]
     if at >= order_deadline(session, holidays_of(ports)):
         for one in planned:
             ports.journal.move(one.order.key, OrderState.CANCELLED, "too late: the next session has begun", at)
         return Outcome(outcome="skipped", detail=f"too late for {len(planned)} orders: the next session has begun")
-    states = [_send(one.order.key, ports) for one in planned if one.order.decided == session]
+    states = [_send(one.order, ports) for one in planned]
     told = ", ".join(f"{states.count(state)} {state}" for state in OrderState if state in states)
     return Outcome(outcome="done", detail=told or "nothing to send")
 
 
-def _send(key: str, ports: Ports) -> OrderState:
+def _send(order: Order, ports: Ports) -> OrderState:
     """Journal first, then the broker."""
-    [order] = [one.order for one in ports.journal.orders(OrderState.PLANNED) if one.order.key == key]
-    ports.journal.move(key, OrderState.SENDING, "", ports.clock.now())
+    ports.journal.move(order.key, OrderState.SENDING, "", ports.clock.now())
     receipt = ports.broker.submit(order)
-    ports.journal.move(key, receipt.state, receipt.reply, ports.clock.now())
+    ports.journal.move(order.key, receipt.state, receipt.reply, ports.clock.now())
     return receipt.state
+
+
+def drop_unsent(session: date, ports: Ports, at: datetime) -> None:
+    """Orders of earlier sessions that never left (the daemon was down) are cancelled: their session has begun."""
+    for one in ports.journal.orders(OrderState.PLANNED):
+        if one.order.decided < session:
+            ports.journal.move(one.order.key, OrderState.CANCELLED, "never sent: twtrader was not running", at)
 
 
 def mark_interrupted(ports: Ports, at: datetime) -> None:

@@ -39,6 +39,7 @@ class Snapshot:
     """Everything the view shows, read at one moment. `held` is None before an account was opened."""
 
     now: datetime
+    clock_note: str  # why `now` is the last thing that happened and not the present; empty when it is
     broker: str
     next_jobs: tuple[tuple[datetime, str], ...]
     stages: tuple[StageRun, ...]
@@ -54,7 +55,7 @@ class Snapshot:
     signals: tuple[Signal, ...]
 
 
-def read_snapshot(db: Any, now: datetime, next_jobs: Sequence[tuple[datetime, str]]) -> Snapshot:
+def read_snapshot(db: Any, now: datetime, next_jobs: Sequence[tuple[datetime, str]], clock_note: str = "") -> Snapshot:
     """The state of the database `db`; all orders that are open, and the newest of the rest."""
     journal, market = Journal(db), MarketStore(db)
     account = journal.account()
@@ -66,6 +67,7 @@ def read_snapshot(db: Any, now: datetime, next_jobs: Sequence[tuple[datetime, st
     symbols = sorted({*(held.positions if held else ()), *(one.symbol for one in forecasts)})
     return Snapshot(
         now=now,
+        clock_note=clock_note,
         broker=account[0] if account else "",
         next_jobs=tuple(next_jobs),
         stages=tuple(journal.last_stages()),
@@ -86,6 +88,7 @@ def as_json(seen: Snapshot) -> dict[str, Any]:
     """The snapshot as plain values: prices in TWD as text, money in whole TWD, moments in ISO 8601."""
     return {
         "now": seen.now.isoformat(),
+        "clock_note": seen.clock_note,
         "broker": seen.broker or None,
         "next_jobs": [{"at": at.isoformat(), "stage": stage} for at, stage in seen.next_jobs],
         "stages": [
@@ -178,6 +181,8 @@ def _headline(seen: Snapshot) -> RenderableType:
         profit_twd = equity_twd - seen.start_cash_twd
         line.append(f"   equity NT${equity_twd:,}   ")
         line.append(f"{profit_twd:+,} ({profit_twd / seen.start_cash_twd:+.2%})", _colour(profit_twd))
+    if seen.clock_note:
+        line.append(f"\n{seen.clock_note}", "yellow")
     if seen.equity:
         line.append(f"\n{sparkline([point.equity_twd for point in seen.equity])}", "cyan")
         line.append(f"  {seen.equity[0].session} to {seen.equity[-1].session}", "dim")

@@ -151,6 +151,14 @@ def test_an_order_interrupted_while_sending_is_never_sent_again(rehearsed: Rehea
     assert states[first.order.key] is OrderState.EXPIRED
 
 
+def test_orders_that_were_never_sent_are_cancelled_and_do_not_block_their_stock(rehearsed: Rehearsal) -> None:
+    rehearsed.work_at(WEDNESDAY, "18:25")  # decided; then the daemon is away until Friday evening
+    assert rehearsed.states() == {OrderState.PLANNED}
+    rehearsed.work_at(FRIDAY, "18:30")
+    by_session = {(one.order.decided, one.state) for one in rehearsed.orders()}
+    assert by_session == {(WEDNESDAY, OrderState.CANCELLED), (FRIDAY, OrderState.ACCEPTED)}
+
+
 @pytest.mark.parametrize("kind", ["http_500", "html", "empty", "wrong_json"])
 def test_a_failed_reading_of_the_book_concludes_nothing(rehearsed: Rehearsal, kind: str) -> None:
     rehearsed.work_at(WEDNESDAY, "18:30")

@@ -101,25 +101,25 @@ class ChildEngine:
         """The child's answer, within the time that the config allows for it and for a start."""
         with self._lock:
             deadline = time.monotonic() + self._config.timeout_s
+            if self._child is None:
+                self._child = self._started(deadline)
             try:
-                if self._child is None:
-                    self._start(deadline)
-                assert self._child is not None
                 return _checked(self._child.ask(request, deadline))
-            except (EngineFailed, Refused):
-                if self._child is not None and not self._child.usable:
+            finally:
+                if not self._child.usable:
                     self._stop()
-                raise
 
-    def _start(self, deadline: float) -> None:
+    def _started(self, deadline: float) -> _Child:
         """A child that has loaded the model."""
         require_llm_packages()
-        found = self.model  # refuses an absent model before anything starts
-        self._child = _Child(found)
-        ready = _checked(self._child.ask(Hello(config=self._config), deadline))
-        if not isinstance(ready, Ready) or ready.model != found:
-            self._child.usable = False
-            raise EngineFailed(f"{found}: the child loaded something else")
+        child = _Child(self.model)  # `model` refuses an absent one before anything starts
+        try:
+            ready = _checked(child.ask(Hello(config=self._config), deadline))
+            _check_loaded(ready, child.model)
+        except BaseException:
+            child.end()
+            raise
+        return child
 
     def _stop(self) -> None:
         """No child any more."""
@@ -129,7 +129,7 @@ class ChildEngine:
 
 
 class _Child:
-    """A running worker with its pipes; `usable` until it failed to answer."""
+    """A running worker with its pipes; `usable` while it owes no answer."""
 
     def __init__(self, model: str) -> None:
         self.model = model
@@ -156,12 +156,15 @@ class _Child:
         Raises:
             EngineFailed: it did not come, or can't be read; this child is of no use any more.
         """
+        self.usable = False  # whatever interrupts us now, a late answer must not be taken for the next one's
         try:
             self._stdin.write(encode(request))
             self._stdin.flush()
             line = self._lines.get(timeout=max(deadline - time.monotonic(), 0.001))
             if line:
-                return decode_answer(line)
+                answer = decode_answer(line)
+                self.usable = True
+                return answer
             reason = self._death()
         except queue.Empty:
             reason = "no answer in the time that model.timeout_s allows"
@@ -169,7 +172,6 @@ class _Child:
             reason = self._death()
         except msgspec.DecodeError as wrong:
             reason = f"an answer that can't be read ({wrong})"
-        self.usable = False
         raise EngineFailed(f"{self.model}: {reason}")
 
     def end(self) -> None:
@@ -208,11 +210,21 @@ def _checked(answer: Answer) -> Answer:
     return answer
 
 
+def _check_loaded(ready: Answer, model: str) -> None:
+    """Refuse a child that answers for other weights than those it was started for."""
+    if not isinstance(ready, Ready) or ready.model != model:
+        raise EngineFailed(f"{model}: the child loaded something else")
+
+
 def _environment() -> dict[str, str]:
-    """The child's environment: no secrets, no network for the model hub, and the package bot in reach."""
+    """The child's environment: no secrets, no network for the model hub, and the package bot in reach.
+
+    Threads that wait for each other sleep: where others use the cores too, spinning was measured 5 to 20 times slower.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
     path = os.pathsep.join(filter(None, (str(OURS), kept.get("PYTHONPATH", ""))))
-    return kept | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    ours = {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {"OMP_WAIT_POLICY": "PASSIVE"} | kept | ours
 
 
 def _in_thread(work: object, *args: object) -> threading.Thread:
