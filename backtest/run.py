@@ -224,7 +224,7 @@ def _sentiment_by_session(
     """
     rows = store.db.execute(
         "select a.symbol, a.title, a.published_at, a.fetched_at, s.positive, s.neutral, s.negative "
-        "from articles a join sentiments s on s.title = a.title where s.model = ? order by a.id",
+        "from symbol_articles a join sentiments s on s.title = a.title where s.model = ? order by a.id",
         [model],
     )
     moments = [datetime.combine(session, config.timetable.at("decide")) for session in sessions]

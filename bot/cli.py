@@ -15,6 +15,7 @@ from bot.data_cli import data_app
 from bot.errors import BotError, ConfigError, Refused
 from bot.exrights_cli import exrights
 from bot.llm_cli import model_app
+from bot.news_cli import news_app
 from bot.sessions_cli import sessions
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(model_app, name="model")
 app.add_typer(backtest_app, name="backtest")
+app.add_typer(news_app, name="news")
 app.add_typer(data_app, name="data")
 data_app.command()(exrights)
 app.command()(sessions)

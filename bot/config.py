@@ -109,7 +109,8 @@ class NewsFeedConfig:
     """How NewsAPI is asked."""
 
     base_url: str
-    language: str
+    languages: tuple[str, ...]
+    requests_per_day: int
     lookback_days: int
     page_size: int
     timeout_s: float
@@ -117,9 +118,27 @@ class NewsFeedConfig:
 
     def __post_init__(self) -> None:
         """Refuse knobs that could not work."""
-        _check_positive(self, "lookback_days", "page_size", "timeout_s", "attempts")
+        _check_positive(self, "requests_per_day", "lookback_days", "page_size", "timeout_s", "attempts")
+        if not self.languages or len(set(self.languages)) != len(self.languages):
+            raise ValueError('`languages` must name at least one language, each once, like ["zh", "en"]')
         if self.page_size > 100:  # noqa: PLR2004  (NewsAPI's own limit)
             raise ValueError("`page_size` must be at most 100")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RssConfig:
+    """Which RSS and Atom feeds are read, and how."""
+
+    urls: tuple[str, ...]
+    timeout_s: float
+    attempts: int
+    limit_kib: int
+
+    def __post_init__(self) -> None:
+        """Refuse knobs that could not work."""
+        _check_positive(self, "timeout_s", "attempts", "limit_kib")
+        if len(set(self.urls)) != len(self.urls):
+            raise ValueError("`urls` names a feed twice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +148,7 @@ class FeedsConfig:
     twse: ExchangeFeedConfig
     tpex: ExchangeFeedConfig
     newsapi: NewsFeedConfig
+    rss: RssConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time as monotonic
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -17,7 +17,9 @@ from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
 from bot.adapters.sqlite_market import MarketStore
+from bot.adapters.sqlite_news import NewsStore
 from bot.adapters.sqlite_sessions import SessionStore
+from bot.adapters.sqlite_signals import SignalStore
 from bot.adapters.twstock_codes import listed_on
 from bot.calendar import calendar_of
 from bot.config import TAIPEI, Config
@@ -28,15 +30,29 @@ from bot.core.market import Bar
 from bot.core.orders import Order, OrderState
 from bot.core.sessions import TRADING_STARTS, Calendar, next_session
 from bot.core.settle import Resting, settle
+from bot.core.signals import Signal
 from bot.errors import DataMissing, EngineFailed, Refused, Transient
 from bot.exrights_fetch import catch_up_ex_rights, known_events, refresh_ex_rights
-from bot.ports import BarFeed, Broker, Clock, Company, Engine, ExRightFeed, HolidayFeed, NewsFeed, Question
+from bot.news import Gathered, Weight, gather_headlines
+from bot.ports import (
+    BarFeed,
+    Broker,
+    Clock,
+    Company,
+    Engine,
+    ExRightFeed,
+    HeadlineFeeds,
+    HolidayFeed,
+    NewsFeed,
+    Question,
+)
 from bot.prices import Gate, fill_history, gather_session
 
 log = logging.getLogger("twtrader")
 
 # A stage that waits for the outside world gives up when the stage named here is due.
 WAITS_UNTIL: Final = {"prices": "forecast", "settle": "decide"}
+SIGNAL_BARS: Final = 60  # more than any rule of thumb here looks back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +63,8 @@ class Ports:
     bars: BarFeed
     holidays: HolidayFeed
     news: NewsFeed | None
+    rss: HeadlineFeeds
+    headlines: NewsStore
     engine: Callable[[], Engine]
     broker: Broker
     market: MarketStore
@@ -56,6 +74,8 @@ class Ports:
     journal: Journal
     companies: tuple[Company, ...]
     choose: Callable[[Mapping[str, list[Bar]], int], list[str]]
+    signals_of: Callable[[Iterable[Sequence[Bar]]], list[Signal]]
+    signals: SignalStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,25 +210,46 @@ def _record_equity(session: date, ports: Ports) -> None:
 def gather_news(session: date, ports: Ports, config: Config) -> Outcome:
     """Fetch headlines of the last days. They are context: without them the day goes on, sentiment unknown."""
     del session
-    if ports.news is None:
-        return Outcome(outcome="skipped", detail="NEWSAPI_KEY is not set: sentiment is unknown")
-    now = ports.clock.now()
-    since, new, problems = now - timedelta(days=config.feeds.newsapi.lookback_days), 0, []
-    for company in ports.companies:
-        try:
-            new += ports.market.add_articles(ports.news.about(company, since, now))
-        except DataMissing as missing:
-            problems.append(str(missing))
-            break  # one feed serves all companies: what fails for one fails for the next
-    if problems:
-        return Outcome(outcome="failed", detail=f"{new} new headlines; {problems[0]}")
-    return Outcome(outcome="done", detail=f"{new} new headlines")
+    gathered = gather_from_sources(ports, config)
+    if not gathered:
+        return Outcome(outcome="skipped", detail="NEWSAPI_KEY is not set, no RSS feed is: sentiment is unknown")
+    failed = any(one.failed for one in gathered)
+    return Outcome(outcome="failed" if failed else "done", detail="; ".join(one.detail for one in gathered))
+
+
+def gather_from_sources(ports: Ports, config: Config) -> list[Gathered]:
+    """Ask every source of headlines that is there."""
+    return gather_headlines(
+        news=ports.news,
+        feeds=ports.rss,
+        store=ports.headlines,
+        clock=ports.clock,
+        companies=ports.companies,
+        weights=_news_weights(ports),
+        config=config.feeds.newsapi,
+    )
+
+
+def _news_weights(ports: Ports) -> dict[str, Weight]:
+    """What each company weighs when news requests are short: what we hold of it, and what was forecast last."""
+    today = ports.clock.now().date()
+    forecasts = {one.symbol: one for one in ports.market.newest_forecasts()}
+    held = ports.journal.portfolio().positions
+    closes = ports.market.last_closes(sorted({*forecasts, *held}), until=today)
+    return {
+        symbol: Weight(
+            position_twd=close_x100 * held[symbol].shares // 100 if symbol in held else 0,
+            signal_bps=round((forecasts[symbol].target * 100 / close_x100 - 1) * BPS) if symbol in forecasts else 0,
+        )
+        for symbol, close_x100 in closes.items()
+    }
 
 
 def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
     """Forecasts and sentiments, each computed once. A dead engine means abstention, reported."""
     unknown = refresh_ex_rights(session, ports, config.history.sessions)
     ports.journal.record_surprises(session, [f"ex-dates not known: {text}" for text in unknown], ports.clock.now())
+    _compute_signals(session, ports)
     questions = _questions(session, ports, config)
     if not questions:
         return Outcome(outcome="failed", detail="no stock has enough bars for a question: no forecast tonight")
@@ -219,6 +260,14 @@ def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
     except (EngineFailed, Refused) as failed:
         return Outcome(outcome="failed", detail=f"abstained: {failed}")
     return Outcome(outcome="done", detail=f"{made} of {asked} stocks forecast, {scored}")
+
+
+def _compute_signals(session: date, ports: Ports) -> None:
+    """What rules of thumb say of each stock that traded in `session`; stored beside the forecasts, decides nothing."""
+    past = [ports.market.bars(one.symbol, until=session, last=SIGNAL_BARS) for one in ports.companies]
+    ports.signals.add(
+        ports.signals_of(bars for bars in past if bars and bars[-1].session == session), ports.clock.now()
+    )
 
 
 def _questions(session: date, ports: Ports, config: Config) -> list[Question]:

@@ -3,6 +3,7 @@
 BotError
 ├── ConfigError      refuse to start, name the key
 ├── Refused          do not do this one thing, say why (second daemon, unknown stock, absent model)
+│   └── BudgetSpent  the day's requests of a feed are spent: the rest rolls over to tomorrow
 ├── Transient        retried inside the adapter; when retries are spent it becomes DataMissing
 ├── DataMissing      skip this stock for this session, report it
 ├── EngineFailed     no answer from the model: abstain for this session, report it
@@ -24,6 +25,10 @@ class ConfigError(BotError):
 
 class Refused(BotError):  # noqa: N818  (reads as a sentence where it is caught)
     """The thing asked for can't be done, and trying again would not help."""
+
+
+class BudgetSpent(Refused):
+    """The day's requests of a feed are spent: what wasn't asked rolls over to tomorrow."""
 
 
 class Transient(BotError):  # noqa: N818

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from bot.core.check import Reading
 from bot.core.exrights import ExRight, Kind
-from bot.core.forecast import Article, Forecast, Sentiment
+from bot.core.forecast import Forecast, Sentiment
+from bot.core.headlines import Story
 from bot.core.market import Bar
 from bot.core.orders import Order, OrderState
 from bot.core.sessions import YearSchedule
@@ -74,12 +75,46 @@ class ExRightFeed(Protocol):
 class NewsFeed(Protocol):
     """Headlines about a company."""
 
-    def about(self, company: Company, since: datetime, until: datetime) -> list[Article]:
-        """Headlines published in since..until, newest first, each with the moment it was fetched.
+    def about(self, company: Company, name: str, language: str, since: datetime, until: datetime) -> list[Story]:
+        """Headlines that hold `name`, published in since..until, newest first, each with the moment it was fetched.
+
+        Raises:
+            DataMissing: no trustworthy answer, retries included; caused by BudgetSpent when the day's requests are
+                spent.
+        """
+
+
+class HeadlineFeeds(Protocol):
+    """RSS and Atom feeds, each about everything."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The feeds."""
+
+    def read(self, url: str, known: Validators) -> FeedAnswer:
+        """What the feed at `url` holds, unless the server says that it is as `known`.
 
         Raises:
             DataMissing: no trustworthy answer, retries included.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validators:
+    """What a server gave us to ask "has it changed?" with; empty where it gave nothing."""
+
+    etag: str = ""
+    last_modified: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedAnswer:
+    """What a feed holds now, in its own order; `changed` is False, and nothing in it, when it is as it was."""
+
+    stories: tuple[Story, ...]
+    validators: Validators
+    fetched_at: datetime
+    changed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,5 +42,6 @@ def at_sandbox(url: str) -> dict[str, dict[str, Any]]:
         "feeds.twse": {"base_url": f"{url}/twse", **unhurried},
         "feeds.tpex": {"base_url": f"{url}/tpex", **unhurried},
         "feeds.newsapi": {"base_url": f"{url}/newsapi"},
+        "feeds.rss": {"urls": [f"{url}/rss/headlines.xml"]},
         "broker": {"kind": "stock_api", "base_url": f"{url}/stock/trading_api", "live": False},
     }

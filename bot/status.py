@@ -14,9 +14,11 @@ from rich.text import Text
 
 from bot.adapters.sqlite_journal import EquityPoint, Journal, JournalOrder, StageRun
 from bot.adapters.sqlite_market import MarketStore
+from bot.adapters.sqlite_signals import SignalStore
 from bot.core.forecast import Article, Forecast, Sentiment
 from bot.core.orders import OPEN_STATES, OrderState
 from bot.core.portfolio import Portfolio
+from bot.core.signals import Signal
 
 UP, DOWN = "red", "green"  # Taiwan's colours: red rises, green falls
 SPARKS: Final = "▁▂▃▄▅▆▇█"
@@ -50,6 +52,7 @@ class Snapshot:
     moods: tuple[tuple[Article, Sentiment], ...]
     equity: tuple[EquityPoint, ...]
     surprises: tuple[tuple[date, str], ...]
+    signals: tuple[Signal, ...]
 
 
 def read_snapshot(db: Any, now: datetime, next_jobs: Sequence[tuple[datetime, str]], clock_note: str = "") -> Snapshot:
@@ -77,6 +80,7 @@ def read_snapshot(db: Any, now: datetime, next_jobs: Sequence[tuple[datetime, st
         moods=tuple(market.newest_sentiments(SHOWN)),
         equity=tuple(journal.equity()),
         surprises=tuple(journal.surprises()[-SHOWN:]),
+        signals=tuple(SignalStore(db).newest()),
     )
 
 
@@ -110,6 +114,11 @@ def as_json(seen: Snapshot) -> dict[str, Any]:
             {"symbol": article.symbol, "title": article.title, "published_at": article.published_at.isoformat(),
              "label": mood.label, "positive": mood.positive, "neutral": mood.neutral, "negative": mood.negative}
             for article, mood in seen.moods
+        ],
+        "signals": [
+            {"symbol": one.symbol, "as_of": one.as_of.isoformat(), "name": one.name, "value": one.value,
+             "reasons": list(one.reasons)}
+            for one in seen.signals
         ],
         "equity": [
             {"session": point.session.isoformat(), "cash_twd": point.cash_twd, "value_twd": point.value_twd}

@@ -11,14 +11,18 @@ from typing import Any, Protocol, runtime_checkable
 from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.broker_stock_api import StockApiBroker
 from bot.adapters.clocks import SandboxClock, SystemClock
+from bot.adapters.company_names import symbols_of
 from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_market import MarketStore
+from bot.adapters.sqlite_news import NewsStore
 from bot.adapters.sqlite_open import open_database
 from bot.adapters.sqlite_sessions import SessionStore
+from bot.adapters.sqlite_signals import SignalStore
 from bot.config import Config
 from bot.day import Ports
 from bot.errors import ConfigError
+from bot.news import NEWSAPI
 from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed
 from bot.universe import load_universe
 
@@ -75,14 +79,17 @@ def check_engine(config: Config) -> None:
     engine.close()
 
 
-def news_of(config: Config, clock: Clock) -> NewsFeed | None:
-    """NewsAPI, if its key is set."""
+def news_of(config: Config, clock: Clock, store: NewsStore) -> NewsFeed | None:
+    """NewsAPI, if its key is set; each request is counted in `store` before it leaves."""
     key = os.environ.get("NEWSAPI_KEY", "")
     if not key:
         return None
     from bot.adapters.newsapi_articles import NewsApiArticles
 
-    return NewsApiArticles(config.feeds.newsapi, key, clock)
+    def spend() -> None:
+        store.spend(NEWSAPI, clock.now(), config.feeds.newsapi.requests_per_day)
+
+    return NewsApiArticles(config.feeds.newsapi, key, clock, symbols_of=symbols_of, spend=spend)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +142,9 @@ def open_ports(config: Config) -> Iterator[Ports]:
     """
     from bot.adapters.exchange_ex_rights import ExchangeExRights
     from bot.adapters.price_feed import PriceFeed
+    from bot.adapters.rss_articles import RssArticles
     from bot.adapters.twse_holidays import TwseHolidays
-    from bot.adapters.twstock_signals import choose
+    from bot.adapters.twstock_signals import choose, signals_of
 
     with ExitStack() as opened:
         clock = clock_of(config)
@@ -149,8 +157,10 @@ def open_ports(config: Config) -> Iterator[Ports]:
         market.add_companies(companies)
         bars, holidays = PriceFeed(config.feeds), TwseHolidays(config.feeds.twse)
         ex_rights = ExchangeExRights(config.feeds, clock)
-        news, broker = news_of(config, clock), broker_of(config, db)
-        for door in (bars, holidays, ex_rights, news, broker):
+        headlines = NewsStore(db)
+        rss = RssArticles(config.feeds.rss, clock, symbols_of)
+        news, broker = news_of(config, clock, headlines), broker_of(config, db)
+        for door in (bars, holidays, ex_rights, news, rss, broker):
             if isinstance(door, Closes):
                 opened.callback(door.close)
         yield Ports(
@@ -158,6 +168,8 @@ def open_ports(config: Config) -> Iterator[Ports]:
             bars=bars,
             holidays=holidays,
             news=news,
+            rss=rss,
+            headlines=headlines,
             engine=lambda: engine_of(config),
             broker=broker,
             market=market,
@@ -167,4 +179,6 @@ def open_ports(config: Config) -> Iterator[Ports]:
             journal=journal,
             companies=companies,
             choose=choose,
+            signals_of=signals_of,
+            signals=SignalStore(db),
         )

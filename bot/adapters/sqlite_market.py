@@ -9,8 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from bot.adapters.sqlite_bars import BarStore
+from bot.adapters.sqlite_news import NewsStore
 from bot.core.check import CheckedBars
 from bot.core.forecast import Article, Forecast, ForecastBar, Sentiment
+from bot.core.headlines import Story
 from bot.core.market import Bar, from_x100
 from bot.ports import Company
 
@@ -91,14 +93,14 @@ class MarketStore:
 
     def add_articles(self, articles: Iterable[Article]) -> int:
         """Store the headlines that are not there yet; returns how many were new. None is ever rewritten."""
-        before = self.db["articles"].count
-        self.db["articles"].insert_all([_article_row(article) for article in articles], ignore=True)
-        return int(self.db["articles"].count - before)
+        before = self.db["article_symbols"].count
+        NewsStore(self.db).add(_story(article) for article in articles)
+        return int(self.db["article_symbols"].count - before)
 
     def articles(self, symbol: str, *, since: datetime, known_at: datetime) -> list[Article]:
         """Headlines about `symbol` published from `since` on, both published and fetched by `known_at`."""
         rows = self.db.query(
-            "select * from articles where symbol = ? and julianday(published_at) >= julianday(?) "
+            "select * from symbol_articles where symbol = ? and julianday(published_at) >= julianday(?) "
             "and julianday(published_at) <= julianday(?) and julianday(fetched_at) <= julianday(?) "
             "order by published_at desc, id",
             [symbol, since.isoformat(), known_at.isoformat(), known_at.isoformat()],
@@ -163,8 +165,8 @@ class MarketStore:
     def newest_sentiments(self, limit: int) -> list[tuple[Article, Sentiment]]:
         """The newest scored headlines, newest first."""
         rows = self.db.query(
-            "select a.*, s.positive, s.neutral, s.negative from articles a join sentiments s on s.title = a.title "
-            "group by a.id order by a.published_at desc, a.id limit ?",
+            "select a.*, s.positive, s.neutral, s.negative from symbol_articles a join sentiments s "
+            "on s.title = a.title group by a.id order by a.published_at desc, a.id limit ?",
             [limit],
         )
         return [(_article(row), _sentiment(row)) for row in rows]
@@ -184,16 +186,16 @@ def _bar(row: Mapping[str, Any]) -> Bar:
     )
 
 
-def _article_row(article: Article) -> dict[str, object]:
-    return {
-        "symbol": article.symbol,
-        "title": article.title,
-        "url": article.url,
-        "source": article.source,
-        "language": article.language,
-        "published_at": article.published_at.isoformat(),
-        "fetched_at": article.fetched_at.isoformat(),
-    }
+def _story(article: Article) -> Story:
+    return Story(
+        title=article.title,
+        url=article.url,
+        source=article.source,
+        language=article.language,
+        published_at=article.published_at,
+        fetched_at=article.fetched_at,
+        symbols=(article.symbol,),
+    )
 
 
 def _article(row: Mapping[str, Any]) -> Article:

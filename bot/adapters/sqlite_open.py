@@ -186,3 +186,21 @@ def m021_ex_rights(db: Any) -> None:
     )  # fmt: skip
     db["ex_rights"].create_index(["ex_date"])
     db["ex_rights_asked"].create({"what": str, "since": str, "through": str, "asked_at": str}, pk="what", strict=True)
+
+
+@migrations()
+def m030_news(db: Any) -> None:
+    """Each headline once, with the symbols it speaks of; requests spent on news; feeds' validators; signals."""
+    from bot.adapters.sqlite_news import migrate_articles
+
+    migrate_articles(db)
+    db["news_requests"].create({"id": int, "source": str, "day": str, "at": str}, pk="id", strict=True)
+    db["news_requests"].create_index(["source", "day"])
+    db["news_questions"].create(
+        {"symbol": str, "language": str, "asked_at": str}, pk=("symbol", "language"), strict=True
+    )
+    db["feeds"].create({"url": str, "etag": str, "last_modified": str, "fetched_at": str}, pk="url", strict=True)
+    db["signals"].create(
+        {"symbol": str, "as_of": str, "name": str, "value": int, "reasons": str, "made_at": str},
+        pk=("symbol", "as_of", "name"), strict=True,
+    )  # fmt: skip

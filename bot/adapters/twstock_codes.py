@@ -76,6 +76,11 @@ def listed_on() -> dict[str, date]:
     return found
 
 
+def all_companies() -> tuple[Company, ...]:
+    """Every listed or OTC common stock and ETF that trades in TWD."""
+    return tuple(_known().companies.values())
+
+
 @lru_cache(maxsize=1)
 def _known() -> _Known:
     """The list of twstock, read once: it takes a quarter of a second and 40 MB, so not at import."""

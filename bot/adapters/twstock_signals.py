@@ -6,15 +6,17 @@ calls a pivot never filters. We report what twstock reports, and so its "buy" is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from bot.core.market import Bar
+from bot.core.signals import Signal
 
 # The 6-session average of 10 bars gives the 5 values that twstock looks for a pivot in; with fewer it would
 # quietly look at fewer.
 NEEDED_BARS: Final = 10
+NAME: Final = "best_four_point"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,21 @@ def points_of(bars: Sequence[Bar]) -> Points:
         return Points(buy=(), sell=())
     four = _four_points(bars)
     return Points(buy=_reasons(four.best_four_point_to_buy()), sell=_reasons(four.best_four_point_to_sell()))
+
+
+def signals_of(pasts: Iterable[Sequence[Bar]]) -> list[Signal]:
+    """BestFourPoint's word on each stock after its last bar: buying points minus selling points, -4..4.
+
+    Stocks with fewer than 10 bars get none.
+    """
+    signals = []
+    for bars in pasts:
+        if len(bars) < NEEDED_BARS:
+            continue
+        points, last = points_of(bars), bars[-1]
+        reasons = (*(f"buy: {one}" for one in points.buy), *(f"sell: {one}" for one in points.sell))
+        signals.append(Signal(symbol=last.symbol, as_of=last.session, name=NAME, value=points.score, reasons=reasons))
+    return signals
 
 
 def choose(bars_by_symbol: Mapping[str, Sequence[Bar]], n: int) -> list[str]:

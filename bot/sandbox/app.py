@@ -11,6 +11,7 @@ from bot.sandbox.ex_rights import TPEX_EX_ROUTES, TWSE_EX_ROUTES
 from bot.sandbox.exchange import TPEX_ROUTES, TWSE_ROUTES
 from bot.sandbox.faults import FaultMiddleware, Wire
 from bot.sandbox.newsapi import NEWSAPI_ROUTES
+from bot.sandbox.rss import RSS_ROUTES
 from bot.sandbox.stock_api import STOCK_API_ROUTES
 from bot.sandbox.world import World
 
@@ -23,6 +24,7 @@ def app_of(world: World) -> Starlette:
             Mount("/twse", routes=[*TWSE_ROUTES, *TWSE_EX_ROUTES]),
             Mount("/tpex", routes=[*TPEX_ROUTES, *TPEX_EX_ROUTES]),
             Mount("/newsapi", routes=NEWSAPI_ROUTES),
+            Mount("/rss", routes=RSS_ROUTES),
             Mount("/stock", routes=STOCK_API_ROUTES),
             Mount("/sandbox", routes=CONTROL_ROUTES),
         ],

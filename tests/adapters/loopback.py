@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from bot.config import ExchangeFeedConfig, FeedsConfig, NewsFeedConfig
+from bot.config import ExchangeFeedConfig, FeedsConfig, NewsFeedConfig, RssConfig
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -94,13 +94,18 @@ def exchange_config(url: str, **changes: Any) -> ExchangeFeedConfig:
 
 
 def news_config(url: str, **changes: Any) -> NewsFeedConfig:
-    knobs = {"language": "zh", "lookback_days": 3, "page_size": 20, "timeout_s": 5.0, "attempts": 3} | changes
+    budget = {"languages": ("zh", "en"), "requests_per_day": 100}
+    knobs = {**budget, "lookback_days": 3, "page_size": 20, "timeout_s": 5.0, "attempts": 3, **changes}
     return NewsFeedConfig(base_url=url, **knobs)
+
+
+def rss_config(*urls: str, **changes: Any) -> RssConfig:
+    return RssConfig(urls=urls, **{"timeout_s": 5.0, "attempts": 3, "limit_kib": 64, **changes})
 
 
 def feeds_config(url: str, **changes: Any) -> FeedsConfig:
     board = exchange_config(url, **changes)
-    return FeedsConfig(twse=board, tpex=board, newsapi=news_config(url))
+    return FeedsConfig(twse=board, tpex=board, newsapi=news_config(url), rss=rss_config())
 
 
 def recorded(name: str) -> Any:

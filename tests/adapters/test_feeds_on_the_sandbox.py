@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import exchange_config, news_config
+from loopback import exchange_config, news_config, rss_config
 
 from bot.adapters.clocks import SandboxClock
+from bot.adapters.company_names import symbols_of
 from bot.adapters.newsapi_articles import NewsApiArticles
 from bot.adapters.twse_holidays import TwseHolidays
 from bot.adapters.twstock_bars import TwstockBars
@@ -58,7 +59,7 @@ def sandbox(prices: Path) -> Iterator[Sandbox]:
 def bars_of(sandbox: Sandbox, **changes: Any) -> TwstockBars:
     twse = exchange_config(f"{sandbox.url}/twse", **changes)
     tpex = exchange_config(f"{sandbox.url}/tpex", **changes)
-    return TwstockBars(FeedsConfig(twse=twse, tpex=tpex, newsapi=news_config(sandbox.url)))
+    return TwstockBars(FeedsConfig(twse=twse, tpex=tpex, newsapi=news_config(sandbox.url), rss=rss_config()))
 
 
 def checked_bars(reading: Reading) -> list[Bar]:
@@ -128,22 +129,27 @@ def test_holidays(sandbox: Sandbox) -> None:
     assert all(day.year == 2025 and day.weekday() < 5 for day in holidays)
 
 
+def newsapi(sandbox: Sandbox, key: str) -> NewsApiArticles:
+    config, clock = news_config(f"{sandbox.url}/newsapi"), SandboxClock(sandbox.url)
+    return NewsApiArticles(config, key, clock, symbols_of=symbols_of, spend=lambda: None)
+
+
 def test_headlines_until_now_and_none_from_later(sandbox: Sandbox) -> None:
     clock = SandboxClock(sandbox.url)
     now = clock.now()
-    feed = NewsApiArticles(news_config(f"{sandbox.url}/newsapi"), "right", clock)
-    articles = feed.about(TSMC, now - timedelta(days=10), now)
+    feed = newsapi(sandbox, "right")
+    articles = feed.about(TSMC, "台積電", "zh", now - timedelta(days=10), now)
     assert articles
     for article in articles:
-        assert article.symbol == "2330"
+        assert article.symbols == ("2330",)
         assert now - timedelta(days=10) <= article.published_at <= article.fetched_at == now
 
 
 def test_a_wrong_key_is_told_in_newsapis_words(sandbox: Sandbox) -> None:
-    feed = NewsApiArticles(news_config(f"{sandbox.url}/newsapi"), "wrong", SandboxClock(sandbox.url))
+    feed = newsapi(sandbox, "wrong")
     now = datetime(2025, 3, 4, 17, 0, tzinfo=TAIPEI)
     with pytest.raises(DataMissing, match="news about 2330 台積電: apiKeyInvalid: Your API key is invalid"):
-        feed.about(TSMC, now - timedelta(days=3), now)
+        feed.about(TSMC, "台積電", "zh", now - timedelta(days=3), now)
 
 
 def test_the_clock_moves_forwards_only(prices: Path) -> None:
