@@ -47,7 +47,7 @@ class ExRight:
     def limits_x100(self, pct: int, *, etf: bool) -> tuple[int, int]:
         """Lowest and highest price of `ex_date`: the exchange's, else from the reference price.
 
-        They differ where new shares are sold for cash: the upper limit then counts from a higher price.
+        They may differ where new shares are sold for cash, when the tables tell a second reference price.
         """
         low, high = self.limit_down_x100, self.limit_up_x100
         return (

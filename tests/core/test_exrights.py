@@ -76,7 +76,7 @@ def test_limits_are_the_exchanges_or_follow_from_the_reference() -> None:
     # As TPEx told them for 2065 on 2024-03-22, and TWSE for 3432 on 2024-01-22.
     assert ex_right("65.70", "62.84").limits_x100(10, etf=False) == (56_60, 69_10)
     assert ex_right("10.65", "19.69", kind="reduction").limits_x100(10, etf=False) == (17_75, 21_65)
-    # 2543 sold new shares: the upper limit counts from 51.84, the reference is 48.42.
+    # Where the exchange tells others, its word counts.
     told = ex_right("59.50", "48.42", limit_up_x100=57_00, limit_down_x100=43_60)
     assert told.limits_x100(10, etf=False) == (43_60, 57_00)
 
