@@ -1,7 +1,8 @@
 """The LLM on this machine's CPU: seconds for an evening's forecasts and headlines, beside transformers' own generate.
 
-`--quality` adds what the forecasts are worth on real bars (../shared/data/prices): the mean absolute error of the
-close beside "tomorrow = today", on days after everything the model can know.
+CPU seconds stand beside the wall's, as others may be using the cores. `--quality` adds what the forecasts are worth on
+real bars (../shared/data/prices): the mean absolute error of the close beside "tomorrow = today", on days after
+everything the model can know.
 """
 
 from __future__ import annotations
@@ -47,14 +48,19 @@ def main() -> None:
     print(f"{engine.model}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; loaded in {load_s:.1f} s")
     questions = [question_of(random_bars(f"{2300 + at}", at)) for at in range(STOCKS)]
     engine.forecast(questions[:1])
+    busy = time.process_time()
     answers, forecast_s = timed(lambda: engine.forecast(questions))
-    print(f"{len(answers)} forecasts {PAST}->{FUTURE}: {forecast_s:.1f} s, {forecast_s / STOCKS:.2f} s each")
+    busy = time.process_time() - busy
+    each_s = forecast_s / STOCKS
+    print(f"{len(answers)} forecasts {PAST}->{FUTURE}: {forecast_s:.1f} s, {each_s:.2f} s each, CPU {busy:.0f} s")
     peer_s = timed(lambda: generate(engine, questions[:PEER]))[1]
     print(f"  peer, transformers generate (greedy, no mask), {PEER} of them: {peer_s / PEER:.2f} s each")
     engine.sentiment(["warm"])
     titles = headlines()
+    busy = time.process_time()
     moods, mood_s = timed(lambda: engine.sentiment(titles))
-    print(f"{len(moods)} headlines: {mood_s:.1f} s, {len(moods) / mood_s:.1f} a second")
+    busy = time.process_time() - busy
+    print(f"{len(moods)} headlines: {mood_s:.1f} s, {len(moods) / mood_s:.1f} a second, CPU {busy:.0f} s")
     if asked.quality:
         quality(engine)
 
