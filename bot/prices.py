@@ -158,7 +158,8 @@ def fill_history(company: Company, session: date, sessions: int, feed: BarFeed, 
             answers.append((month, last, reading))
             here = max(here, len([row for row in reading.rows if row.session < session]))
         have += here
-        if have >= sessions or (not here and last >= month):
+        whole = month < session.replace(day=1)  # a month that has just begun may lack bars without saying anything
+        if have >= sessions or (not here and whole):
             break
         month = (month - _DAY).replace(day=1)
     stored = Stored()

@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bot.adapters import tpex_bulk, twse_bulk
 from bot.adapters.twstock_bars import Asked, TwstockBars
-from bot.config import ExchangeFeedConfig, FeedsConfig, NewsFeedConfig
+from bot.config import ExchangeFeedConfig, FeedsConfig, NewsFeedConfig, RssConfig
 from bot.core.check import Known, Last, Reading, Row, check_rows
 from bot.core.market import floor_to_tick_x100, limit_down_x100, limit_up_x100
 from bot.errors import BotError
@@ -157,9 +157,16 @@ def feeds() -> FeedsConfig:
         base_url="http://127.0.0.1:9", requests_per_window=1, window_s=1.0, timeout_s=1.0, attempts=1
     )
     news = NewsFeedConfig(
-        base_url="http://127.0.0.1:9", language="zh", lookback_days=1, page_size=1, timeout_s=1.0, attempts=1
+        base_url="http://127.0.0.1:9",
+        languages=("zh",),
+        requests_per_day=1,
+        lookback_days=1,
+        page_size=1,
+        timeout_s=1.0,
+        attempts=1,
     )
-    return FeedsConfig(twse=board, tpex=board, newsapi=news)
+    rss = RssConfig(urls=(), timeout_s=1.0, attempts=1, limit_kib=1)
+    return FeedsConfig(twse=board, tpex=board, newsapi=news, rss=rss)
 
 
 # --- mutations --------------------------------------------------------------------------------------------

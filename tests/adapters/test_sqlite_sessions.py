@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import at, bar
+from builders import at, bar, checked
 
 from bot.adapters.sqlite_journal import Journal, StageRun
 from bot.adapters.sqlite_market import MarketStore
@@ -56,7 +56,7 @@ def test_bars_and_closed_stages_are_evidence_and_the_later_one_counts(db: Any) -
     )
     assert store.evidence(DAY, at(DAY, "17:59")) is None
     assert store.evidence(DAY, at(NEXT)) == Evidence(traded=False, known_at=at(DAY, "18:00"))
-    MarketStore(db).add_bars([bar(session=DAY)], at(NEXT, "15:00"))
+    MarketStore(db).add_bars(checked(bar(session=DAY)), at(NEXT, "15:00"))
     assert store.evidence(DAY, at(NEXT, "14:00")) == Evidence(traded=False, known_at=at(DAY, "18:00"))
     assert store.evidence(DAY, at(NEXT)) == Evidence(traded=True, known_at=at(NEXT, "15:00"))
     assert stored_calendar(store).is_session(DAY, at(NEXT))
