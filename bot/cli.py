@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
 from datetime import date, datetime
 from pathlib import Path
@@ -39,7 +40,7 @@ def main() -> None:
     """Run the command; a user's problem is one clear line on stderr and exit code 1."""
     try:
         app()
-    except BotError as error:
+    except (BotError, sqlite3.Error) as error:
         typer.echo(f"twtrader: {error}", err=True)
         sys.exit(1)
 
@@ -111,15 +112,40 @@ def _run(config: Any, *, once: bool, session: date | None, last_day: date | None
             waiting = run_due(ports, config, session)
             if waiting:
                 raise Refused(f"{waiting.stage} of {waiting.session} waits: {waiting.detail}; run again later")
+            _tell_next(config, ports.clock.now())
             return
     daemon = Daemon(config, partial(open_ports, config))
     clock = SandboxClock(config.clock.url) if config.clock.url else None
     if clock and last_day:
         daemon.rehearse(clock, datetime.combine(last_day, time(23, 59), tzinfo=TAIPEI))
+        _tell_rehearsed(config)
     elif clock:
         raise ConfigError("`clock.url` is a sandbox's: say how far to go with --until")
     else:
         daemon.run()
+
+
+def _tell_next(config: Any, now: datetime) -> None:
+    """Say what comes next, so that a cycle with nothing due is not silent."""
+    from bot.timetable import next_wakes
+
+    at, stage = next_wakes(config.timetable, now)[0]
+    typer.echo(f"all that was due is done; next: {stage} {at:%a %Y-%m-%d %H:%M}")
+
+
+def _tell_rehearsed(config: Any) -> None:
+    """One line on what the rehearsal came to."""
+    from contextlib import closing
+
+    from bot.adapters.sqlite_journal import Journal
+    from bot.adapters.sqlite_open import open_database
+
+    with closing(open_database(config.store.path)) as db:
+        journal = Journal(db)
+        orders, line = journal.orders(), journal.equity()
+    filled = sum(one.state == "filled" for one in orders)
+    worth = f"equity NT${line[-1].equity_twd:,} after {line[-1].session}" if line else "no session yet"
+    typer.echo(f"{len(line)} sessions, {len(orders)} orders, {filled} of them filled, {worth}; see `twtrader status`")
 
 
 def check_session(session: date | None, ports: Any) -> None:
@@ -137,6 +163,9 @@ def check_session(session: date | None, ports: Any) -> None:
         raise Refused(f"{session} is in the future")
     if not calendar_of(ports).is_session(session, now):
         raise Refused(f"{session} is no session")
+    newest = ports.journal.newest_decision()
+    if newest and session < newest:
+        raise Refused(f"{session} is past: the journal has decided {newest} already, and history is not rewritten")
 
 
 @app.command()
@@ -218,25 +247,30 @@ def orders(context: typer.Context, as_json: JsonOption = False) -> None:
     from bot.adapters.sqlite_journal import Journal
     from bot.adapters.sqlite_open import open_database
     from bot.config import load_config
+    from bot.core.market import from_x100
 
     config = load_config(context.obj)
     listed = Journal(open_database(config.store.path, create=False)).orders()
-    rows: list[dict[str, Any]] = [
-        {"key": one.order.key, "shares": one.order.shares, "limit": one.order.limit_x100 / 100,
-         "state": str(one.state), "reason": one.order.reason, "note": one.note}
+    rows = [
+        {
+            "decided": one.order.decided.isoformat(),
+            "symbol": one.order.symbol,
+            "side": str(one.order.side),
+            "shares": one.order.shares,
+            "limit": str(from_x100(one.order.limit_x100)),
+            "state": str(one.state),
+            "reason": one.order.reason,
+            "note": one.note,
+            "key": one.order.key,
+        }
         for one in listed
-    ]  # fmt: skip
+    ]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
-    table = Table("order", "shares", "limit", "state", "why", "last word")
+    table = Table(*list(rows[0])[:-1] if rows else ["no orders yet"], box=None)
     for row in rows:
-        table.add_row(
-            str(row["key"]),
-            f"{row['shares']:,}",
-            f"{row['limit']:,.2f}",
-            *[str(value) for value in list(row.values())[3:]],
-        )
+        table.add_row(*[f"{value:,}" if isinstance(value, int) else str(value) for value in list(row.values())[:-1]])
     Console().print(table)
 
 
@@ -286,13 +320,14 @@ def rehearse(
     context: typer.Context,
     copy: Annotated[Path, typer.Argument(help="The config to write.")],
     url: Annotated[str, typer.Option(help="The sandbox.")] = "http://127.0.0.1:8787",
+    churn: Annotated[bool, typer.Option("--churn", help="No model; buy and sell every day, to see orders.")] = False,
 ) -> None:
-    """Write a copy of your config that is pointed at a sandbox: everything else stays as you have it."""
-    from bot.rehearsal import write_rehearsal_config
+    """Write a copy of your config that is pointed at a sandbox, with a database of its own; the rest stays yours."""
+    from bot.rehearsal import CHURN, write_rehearsal_config
 
     if copy.exists():
         raise Refused(f"{copy} exists already")
-    write_rehearsal_config(context.obj, copy, url, {})
+    write_rehearsal_config(context.obj, copy, url, CHURN if churn else {})
     typer.echo(f"{copy}: now `twtrader -c {copy} run --until DATE`")
 
 

@@ -82,11 +82,15 @@ class Timetable:
             raise ValueError(f"`{stage}` must be HH:MM, not {text!r}") from wrong
 
 
+LARGEST: Final = 10**12  # no knob here makes sense beyond it, and none overflows below
+
+
 def _check_positive(config: Any, *names: str) -> None:
     """Refuse a knob below or at zero."""
     for name in names:
-        if getattr(config, name) <= 0:
-            raise ValueError(f"`{name}` must be positive")
+        value = getattr(config, name)
+        if not 0 < value <= LARGEST:  # a NaN is neither
+            raise ValueError(f"`{name}` must be positive and at most {LARGEST:,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +232,11 @@ class Config:
     costs: CostRates
     rules: Rules
     backtest: BacktestConfig
+
+    def __post_init__(self) -> None:
+        """Refuse a history too short for a question."""
+        if self.history.sessions < self.model.past_sessions:
+            raise ValueError("`history.sessions` must be at least `model.past_sessions`")
 
 
 def load_config(path: Path) -> Config:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
+from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from bot.adapters.clocks import SandboxClock
@@ -47,6 +49,7 @@ def run_due(
         except DataMissing as missing:
             return _calendar_waits(ports, now, str(missing))
     for stage in STAGES:
+        now = ports.clock.now()
         if stopped() or now < datetime.combine(session, config.timetable.at(stage)):
             return None
         run = ports.journal.stage(session, stage)
@@ -69,6 +72,19 @@ def _calendar_waits(ports: Ports, now: datetime, why: str) -> StageRun:
     return run
 
 
+def make_scheduler(config: Config) -> BackgroundScheduler:
+    """A scheduler in Taipei's time whose jobs never run beside each other, whichever they are."""
+    return BackgroundScheduler(
+        timezone=TAIPEI,
+        executors={"default": ThreadPoolExecutor(max_workers=1)},
+        job_defaults={
+            "coalesce": True,
+            "max_instances": 1,
+            "misfire_grace_time": config.timetable.misfire_grace_s,
+        },
+    )
+
+
 class Daemon:
     """Runs `run_due` at each wake-up until it is told to stop, or until a bug halts it."""
 
@@ -87,14 +103,7 @@ class Daemon:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        scheduler = BackgroundScheduler(
-            timezone=TAIPEI,
-            job_defaults={
-                "coalesce": True,
-                "max_instances": 1,
-                "misfire_grace_time": self.config.timetable.misfire_grace_s,
-            },
-        )
+        scheduler = make_scheduler(self.config)
         for stage, trigger in wake_triggers(self.config.timetable).items():
             scheduler.add_job(self._wake, trigger, args=[scheduler], id=stage)
         scheduler.add_job(self._wake, "date", args=[scheduler], id="start")
@@ -130,7 +139,7 @@ class Daemon:
         try:
             with self.open_ports() as ports:
                 again = run_due(ports, self.config, stopped=self.stopped.is_set) is not None
-        except BotError as error:
+        except (BotError, sqlite3.OperationalError) as error:  # the latter: no room on the disk, a lock held too long
             log.error("wake-up failed: %s", error)  # noqa: TRY400  (a user's problem: one line, no traceback)
             again = True
         except Exception as bug:  # the job boundary: nothing may trade on a bug
@@ -142,6 +151,7 @@ class Daemon:
             moment = datetime.now(TAIPEI) + RETRY_AFTER
             scheduler.add_job(self._wake, "date", run_date=moment, args=[scheduler], id="retry", replace_existing=True)
 
-    def _stop(self, *_: Any) -> None:
-        """Let the running wake-up finish, then end."""
+    def _stop(self, number: int, _: Any) -> None:
+        """Let the running stage finish, then end; a second signal ends at once, as starting is recovering."""
+        signal.signal(number, signal.SIG_DFL)
         self.stopped.set()

@@ -28,6 +28,7 @@ from bot.core.exrights import adjusted, references_x100
 from bot.core.forecast import Article, Sentiment, mean_score
 from bot.core.market import Bar
 from bot.core.orders import Order, OrderState
+from bot.core.portfolio import as_if_bought
 from bot.core.sessions import TRADING_STARTS, Calendar, next_session
 from bot.core.settle import Resting, settle
 from bot.core.signals import Signal
@@ -51,7 +52,7 @@ from bot.prices import Gate, fill_history, gather_session
 log = logging.getLogger("twtrader")
 
 # A stage that waits for the outside world gives up when the stage named here is due.
-WAITS_UNTIL: Final = {"prices": "forecast", "settle": "decide"}
+WAITS_UNTIL: Final = {"prices": "forecast", "settle": "decide", "news": "forecast"}
 SIGNAL_BARS: Final = 60  # more than any rule of thumb here looks back
 
 
@@ -178,7 +179,7 @@ def settle_orders(session: date, ports: Ports, config: Config) -> Outcome:
     held = ports.journal.portfolio()
     book = ports.broker.holdings()
     result = settle(resting, held, book, ports.broker.prices_x100([one.order for one in resting]), config.costs)
-    ports.journal.settle(result.moves, result.fills, at)
+    ports.journal.settle(session, result, at)
     ports.journal.record_surprises(session, result.surprises, at)
     _record_equity(session, ports)
     filled, expired = len(result.fills), sum(state is OrderState.EXPIRED for _, state, _ in result.moves)
@@ -214,7 +215,7 @@ def gather_news(session: date, ports: Ports, config: Config) -> Outcome:
     if not gathered:
         return Outcome(outcome="skipped", detail="NEWSAPI_KEY is not set, no RSS feed is: sentiment is unknown")
     failed = any(one.failed for one in gathered)
-    return Outcome(outcome="failed" if failed else "done", detail="; ".join(one.detail for one in gathered))
+    return Outcome(outcome="waiting" if failed else "done", detail="; ".join(one.detail for one in gathered))
 
 
 def gather_from_sources(ports: Ports, config: Config) -> list[Gathered]:
@@ -346,16 +347,33 @@ def decide_orders(session: date, ports: Ports, config: Config) -> Outcome:
     """Take the session's decision and journal it, orders included, before anything leaves."""
     if ports.journal.decision_sha256(session) is None:
         day = _market_day(session, ports, config)
-        decision = decide(day, ports.journal.portfolio(), config.rules, config.costs)
+        waiting = [one.order for one in ports.journal.open_orders()]
+        held = as_if_bought(ports.journal.portfolio(), waiting, config.costs)
+        decision = decide(day, held, config.rules, config.costs)
         ports.journal.record_decision(decision, ports.clock.now())
     planned = [one for one in ports.journal.orders() if one.order.decided == session]
     buys = sum(one.order.signed_shares > 0 for one in planned)
-    return Outcome(outcome="done", detail=f"{buys} to buy, {len(planned) - buys} to sell")
+    unsure = "" if _is_settled(session, ports) else "; the book is not settled, so nothing is traded"
+    return Outcome(outcome="done", detail=f"{buys} to buy, {len(planned) - buys} to sell{unsure}")
+
+
+def _is_settled(session: date, ports: Ports) -> bool:
+    """Whether the broker's book was read and compared this session."""
+    run = ports.journal.stage(session, "settle")
+    return run is not None and run.outcome == "done"
+
+
+def _blocked(session: date, symbols: Iterable[str], ports: Ports) -> frozenset[str]:
+    """Stocks to keep hands off: an order's fate is open, or book and journal disagree. All, while that is unknown."""
+    if not _is_settled(session, ports):
+        return frozenset(symbols)
+    return frozenset({*(one.order.symbol for one in ports.journal.open_orders()), *ports.journal.unexplained()})
 
 
 def _market_day(session: date, ports: Ports, config: Config) -> MarketDay:
     """All that is known after the close of `session`."""
-    symbols = sorted({*(one.symbol for one in ports.companies), *ports.journal.portfolio().positions})
+    known = {*ports.journal.portfolio().positions, *(one.order.symbol for one in ports.journal.open_orders())}
+    symbols = sorted({*(one.symbol for one in ports.companies), *known})
     model = ports.market.model_of(session, config.model.past_sessions, config.model.future_sessions)
     forecasts = {}
     if model is not None:
@@ -373,7 +391,7 @@ def _market_day(session: date, ports: Ports, config: Config) -> MarketDay:
         closes_x100=ports.market.last_closes(symbols, until=session),
         forecasts=forecasts,
         sentiment_bps=_sentiment_bps(model, ports, config),
-        blocked=frozenset(one.order.symbol for one in ports.journal.open_orders()),
+        blocked=_blocked(session, symbols, ports),
     )
 
 
@@ -395,20 +413,22 @@ def send_orders(session: date, ports: Ports, config: Config) -> Outcome:
     """Send the session's planned orders, sells first, each at most once; too late is not at all."""
     del config
     at = ports.clock.now()
-    mark_interrupted(ports, at)
     planned = [one for one in ports.journal.orders(OrderState.PLANNED) if one.order.decided == session]
-    if at >= order_deadline(session, at, calendar_of(ports)):
-        for one in planned:
-            ports.journal.move(one.order.key, OrderState.CANCELLED, "too late: the next session has begun", at)
-        return Outcome(outcome="skipped", detail=f"too late for {len(planned)} orders: the next session has begun")
-    states = [_send(one.order, ports) for one in planned]
+    deadline = order_deadline(session, at, calendar_of(ports))
+    states = [_send(one.order, deadline, ports) for one in planned]
     told = ", ".join(f"{states.count(state)} {state}" for state in OrderState if state in states)
+    if planned and set(states) == {OrderState.CANCELLED}:
+        return Outcome(outcome="skipped", detail=f"too late for {len(planned)} orders: the next session has begun")
     return Outcome(outcome="done", detail=told or "nothing to send")
 
 
-def _send(order: Order, ports: Ports) -> OrderState:
-    """Journal first, then the broker."""
-    ports.journal.move(order.key, OrderState.SENDING, "", ports.clock.now())
+def _send(order: Order, deadline: datetime, ports: Ports) -> OrderState:
+    """Journal first, then the broker; from `deadline` on the order is cancelled instead."""
+    at = ports.clock.now()
+    if at >= deadline:
+        ports.journal.move(order.key, OrderState.CANCELLED, "too late: the next session has begun", at)
+        return OrderState.CANCELLED
+    ports.journal.move(order.key, OrderState.SENDING, "", at)
     receipt = ports.broker.submit(order)
     ports.journal.move(order.key, receipt.state, receipt.reply, ports.clock.now())
     return receipt.state

@@ -28,8 +28,8 @@ ACCOUNT: Final = "demo"
 # The demo must show orders and fills within two sessions, so it trades on any forecast rise.
 EAGER: Final[dict[str, dict[str, Any]]] = {
     "store": {"path": "twtrader.db"},
-    "rules": {"entry_edge_bps": -58, "exit_return_bps": -300, "lot_shares": 1000},
     "backtest": {"reports": "reports"},
+    "rules": {"entry_edge_bps": -58, "exit_return_bps": -300, "lot_shares": 1000},
 }
 
 
@@ -50,7 +50,7 @@ def run_demo(config: Path, folder: Path) -> None:
         console.rule("[bold]a sandbox exchange on loopback")
         console.print(f"{sandbox.url} invents a market: prices, headlines, an order book. Nothing leaves this machine.")
         copy = folder / "config.toml"
-        eager = {**EAGER, "universe": {"file": universe.name}, "model": {"folder": str(_models(config))}}
+        eager = {**EAGER, "universe": {"file": universe.name}}
         write_rehearsal_config(config, copy, sandbox.url, eager)
         console.rule(f"[bold]twtrader run --until {SESSIONS[-1]}")
         for line in _daemon(copy):
@@ -67,13 +67,6 @@ def run_demo(config: Path, folder: Path) -> None:
         f"{_filled(facts)} orders filled, in {perf_counter() - begun:.0f} s. All of it lies in {folder}/: "
         f"try `twtrader -c {copy} orders`."
     )
-
-
-def _models(config: Path) -> Path:
-    """The folder with models that the user's config names, whatever folder the copy lies in."""
-    from bot.config import load_config
-
-    return load_config(config).model.folder
 
 
 def _environment() -> Mapping[str, str]:

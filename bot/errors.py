@@ -7,9 +7,7 @@ BotError
 ├── Transient        retried inside the adapter; when retries are spent it becomes DataMissing
 ├── DataMissing      skip this stock for this session, report it
 ├── EngineFailed     no answer from the model: abstain for this session, report it
-├── BrokerUnknown    an order left and its fate is not known: mark it, never send it again
-├── LookAheadError   a bug: halt, never trade on it
-└── HaltTrading      send no more orders, keep recording, call a human
+└── LookAheadError   a bug: halt, never trade on it
 """
 
 from __future__ import annotations
@@ -43,13 +41,5 @@ class EngineFailed(BotError):  # noqa: N818
     """The model gave no answer: abstain for this session and report it."""
 
 
-class BrokerUnknown(BotError):  # noqa: N818
-    """A request left and its outcome isn't known: never send it again."""
-
-
 class LookAheadError(BotError):
     """A decision saw data from after its moment: halt, it is a bug."""
-
-
-class HaltTrading(BotError):  # noqa: N818
-    """Send no more orders, keep recording, call a human."""

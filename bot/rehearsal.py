@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import tomlkit
 
@@ -14,13 +14,15 @@ from bot.errors import ConfigError
 def write_rehearsal_config(original: Path, copy: Path, url: str, changes: Mapping[str, Mapping[str, Any]]) -> None:
     """Write to `copy` the config at `original` with each feed, the broker and the clock at the sandbox `url`.
 
-    `changes` are further keys by table. Comments are kept, so that the copy reads like the original.
+    The copy has a database and a folder of reports of its own, named like itself: what is rehearsed must not mix with
+    what is real. `changes` are further keys by table. Comments are kept, so that the copy reads like the original.
 
     Raises:
-        ConfigError: `original` can't be read, or lacks a table.
+        ConfigError: `original` can't be read, or lacks a table; `copy` can't be written.
     """
     try:
         told = tomlkit.parse(original.read_text(encoding="utf-8"))
+        _own_places(told, original, copy)
         for table, keys in [*at_sandbox(url).items(), *changes.items()]:
             inner: Any = told
             for name in table.split("."):
@@ -31,7 +33,26 @@ def write_rehearsal_config(original: Path, copy: Path, url: str, changes: Mappin
         raise ConfigError(f"{original}: {wrong}") from wrong
     except (tomlkit.exceptions.ParseError, tomlkit.exceptions.NonExistentKey) as wrong:
         raise ConfigError(f"{original}: {wrong}") from wrong
-    copy.write_text(tomlkit.dumps(told), encoding="utf-8")
+    try:
+        copy.write_text(tomlkit.dumps(told), encoding="utf-8")
+    except OSError as wrong:
+        raise ConfigError(f"{copy}: {wrong.strerror}") from wrong
+
+
+def _own_places(told: Any, original: Path, copy: Path) -> None:
+    """What is written lies beside the copy; what is only read stays where the original says."""
+    told["store"]["path"] = f"{copy.stem}.db"
+    told["backtest"]["reports"] = f"{copy.stem}-reports"
+    told["model"]["folder"] = str(original.resolve().parent / told["model"]["folder"])
+    if told["universe"]["file"]:
+        told["universe"]["file"] = str(original.resolve().parent / told["universe"]["file"])
+
+
+# Without a model nothing promises a profit: with these knobs the rule buys all the same, and sells the day after.
+CHURN: Final[dict[str, dict[str, Any]]] = {
+    "model": {"engine": "naive"},
+    "rules": {"entry_edge_bps": -100, "exit_return_bps": 1},
+}
 
 
 def at_sandbox(url: str) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from bot.adapters.sqlite_journal import EquityPoint, Journal, JournalOrder, Stag
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_signals import SignalStore
 from bot.core.forecast import Article, Forecast, Sentiment
+from bot.core.market import from_x100
 from bot.core.orders import OPEN_STATES, OrderState
 from bot.core.portfolio import Portfolio
 from bot.core.signals import Signal
@@ -101,7 +102,7 @@ def as_json(seen: Snapshot) -> dict[str, Any]:
         "positions": [_position_json(seen, symbol) for symbol in sorted(seen.held.positions)] if seen.held else [],
         "orders": [
             {"key": one.order.key, "symbol": one.order.symbol, "side": str(one.order.side),
-             "shares": one.order.shares, "limit": _price(one.order.limit_x100), "state": str(one.state),
+             "shares": one.order.shares, "limit": str(from_x100(one.order.limit_x100)), "state": str(one.state),
              "reason": one.order.reason, "note": one.note}
             for one in seen.orders
         ],

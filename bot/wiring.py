@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from datetime import time
+from typing import Any, Final, Protocol, runtime_checkable
 
 from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.broker_stock_api import StockApiBroker
@@ -19,12 +20,16 @@ from bot.adapters.sqlite_news import NewsStore
 from bot.adapters.sqlite_open import open_database
 from bot.adapters.sqlite_sessions import SessionStore
 from bot.adapters.sqlite_signals import SignalStore
-from bot.config import Config
+from bot.config import TAIPEI, Config
 from bot.day import Ports
 from bot.errors import ConfigError
 from bot.news import NEWSAPI
 from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed
 from bot.universe import load_universe
+
+# Source: api/STOCK_API.md, "Orders"
+API_SETTLES_AT: Final = time(15, 30, tzinfo=TAIPEI)
+API_OPENS_AT: Final = time(16, 0, tzinfo=TAIPEI)
 
 
 @runtime_checkable
@@ -50,6 +55,8 @@ def broker_of(config: Config, db: Any) -> Broker:
         return PaperBroker(db, config.broker.start_cash_twd, config.broker.fill_rule, config.costs)
     if config.rules.lot_shares % StockApiBroker.lot_shares:
         raise ConfigError("`rules.lot_shares` must be 1000: the stock API takes whole lots only")
+    if config.timetable.at("settle") < API_SETTLES_AT or config.timetable.at("send") < API_OPENS_AT:
+        raise ConfigError("the stock API settles at 15:30 and takes orders from 16:00: see `timetable.settle`, `.send`")
     return StockApiBroker(config.broker)
 
 
@@ -58,6 +65,7 @@ def engine_of(config: Config) -> Engine:
 
     Raises:
         Refused: the model is not there.
+        ConfigError: it claims to know the future.
     """
     if config.model.engine == "naive":
         from bot.adapters.naive_forecaster import NaiveEngine
@@ -74,6 +82,11 @@ def check_engine(config: Config) -> None:
     Raises:
         Refused: the model is not there.
     """
+    if config.model.engine == "naive":
+        return
+    today = clock_of(config).now().date()
+    if config.model.trained_until > today:
+        raise ConfigError(f"`model.trained_until` is {config.model.trained_until}, after today, {today}")
     engine = engine_of(config)
     _ = engine.model
     engine.close()
@@ -153,7 +166,11 @@ def open_ports(config: Config) -> Iterator[Ports]:
         db = open_database(config.store.path)
         opened.callback(db.close)
         market, journal, companies = MarketStore(db), Journal(db), load_universe(config.universe)
-        journal.open_account(config.broker.kind, config.broker.start_cash_twd, clock.now())
+        address = config.broker.base_url if config.broker.kind == "stock_api" else ""
+        journal.open_account(config.broker.kind, config.broker.start_cash_twd, address, clock.now())
+        # A held stock that left the universe is still looked after: its stop and its exit need bars and forecasts.
+        theirs = {*journal.portfolio().positions, *(one.order.symbol for one in journal.open_orders())}
+        companies += market.companies(theirs - {one.symbol for one in companies})
         market.add_companies(companies)
         bars, holidays = PriceFeed(config.feeds), TwseHolidays(config.feeds.twse)
         ex_rights = ExchangeExRights(config.feeds, clock)

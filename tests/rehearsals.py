@@ -26,7 +26,11 @@ def rehearsal(folder: Path, url: str, codes: list[str], **changes: Mapping[str, 
     Dots in table names are written as two underscores.
     """
     (folder / "codes.json").write_text(json.dumps([{"code": code} for code in codes]), encoding="utf-8")
-    tables: dict[str, dict[str, Any]] = {"universe": {"file": "codes.json"}, "model": {"engine": "naive"}}
+    tables: dict[str, dict[str, Any]] = {
+        "store": {"path": "twtrader.db"},
+        "universe": {"file": "codes.json"},
+        "model": {"engine": "naive"},
+    }
     for name, keys in changes.items():
         tables.setdefault(name.replace("__", "."), {}).update(keys)
     path = folder / "config.toml"

@@ -162,10 +162,11 @@ def test_a_cycle_then_the_views(tmp_path: Path) -> None:
         listed = json.loads(twtrader(config, "orders", "--json").stdout)
         assert [row["state"] for row in listed] == ["accepted"]
         shown = twtrader(config, "status", "--once", COLUMNS="100").stdout
-        assert listed[0]["key"].split(":")[1] in shown
+        assert listed[0]["symbol"] in shown
         assert "NT$100,000,000" in shown
         again = twtrader(config, "run", "--date", MONDAY.isoformat())
         assert again.returncode == 0
         assert sandbox.requests()["/stock/trading_api/buy"] == 1
         assert "2025-03-04 is in the future" in one_line(twtrader(config, "run", "--date", "2025-03-04"))
         assert "2025-03-02 is no session" in one_line(twtrader(config, "run", "--date", "2025-03-02"))
+        assert "2025-02-27 is past" in one_line(twtrader(config, "run", "--date", "2025-02-27"))

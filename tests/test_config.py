@@ -18,7 +18,7 @@ from bot.errors import ConfigError
 def test_the_shipped_config_is_complete_and_exact() -> None:
     config = load_config(REPO / "config.toml")
     assert config.costs.commission == Decimal("0.001425")
-    assert config.model.trained_until == date(2024, 6, 30)
+    assert config.model.trained_until == date(2024, 10, 31)
     assert config.broker.kind == "paper"
     assert not config.broker.live
 

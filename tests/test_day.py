@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
-from builders import SHARED, at
+from builders import SHARED, at, config, order
 from rehearsals import SECRETS, rehearsal
 
 from bot.adapters.sqlite_journal import JournalOrder
 from bot.calendar import calendar_of
 from bot.config import Config, load_config
 from bot.core.orders import OrderState
-from bot.daemon import run_due
+from bot.daemon import make_scheduler, run_due
 from bot.day import Ports
 from bot.sandbox.process import start_sandbox
 from bot.sandbox.settings import SandboxSettings
@@ -185,6 +186,41 @@ def test_an_order_interrupted_while_sending_is_never_sent_again(rehearsed: Rehea
     states = {one.order.key: one.state for one in rehearsed.orders()}
     assert sorted(states.values()) == [OrderState.EXPIRED, OrderState.FILLED]
     assert states[first.order.key] is OrderState.EXPIRED
+
+
+def test_a_share_that_nobody_explains_stops_trading_in_its_stock_only(rehearsed: Rehearsal) -> None:
+    stranger = rehearsed.ports.broker  # somebody else with the same account buys, and the journal knows nothing of it
+    rehearsed.sandbox.move_to(at(WEDNESDAY, "16:30"))
+    stranger.submit(order(symbol="2317", limit=207_00))
+    rehearsed.work_at(FRIDAY, "18:30")
+    assert any("unexplained +1,000 shares 2317" in text for _, text in rehearsed.ports.journal.surprises())
+    assert {one.order.symbol for one in rehearsed.orders()} == {"2330"}
+
+
+def test_nothing_is_traded_on_a_book_that_was_not_read(rehearsed: Rehearsal) -> None:
+    rehearsed.sandbox.fault("/stock/trading_api/get_user_stocks", "http_500", times=99)
+    rehearsed.work_at(WEDNESDAY, "15:45")
+    rehearsed.work_at(WEDNESDAY, "18:30")
+    assert rehearsed.outcomes(WEDNESDAY)["settle"] == "failed"
+    assert rehearsed.orders() == []
+    [decided] = [run for run in rehearsed.ports.journal.last_stages() if run.stage == "decide"]
+    assert "the book is not settled" in decided.detail
+
+
+def test_jobs_of_the_scheduler_never_overlap(tmp_path: Path) -> None:
+    scheduler, second_ran, first_done, overlaps = make_scheduler(config(tmp_path)), Event(), Event(), []
+
+    def first() -> None:
+        overlaps.append(second_ran.wait(0.5))  # true would mean that the second job ran beside this one
+        first_done.set()
+
+    scheduler.add_job(first)
+    scheduler.add_job(second_ran.set)
+    scheduler.start()
+    assert first_done.wait(10)
+    assert second_ran.wait(10)
+    scheduler.shutdown()
+    assert overlaps == [False]
 
 
 def test_orders_that_were_never_sent_are_cancelled_and_do_not_block_their_stock(rehearsed: Rehearsal) -> None:

@@ -49,7 +49,7 @@ def evening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fix
     codes = getattr(request, "param", ["2330", "2317", "3088", "6166"])
     settings = SandboxSettings(start=at(date(2024, 10, 29), "14:30"), prices=PRICES, codes=tuple(codes))
     with start_sandbox(settings) as sandbox:
-        path = rehearsal(tmp_path, sandbox.url, codes, history={"sessions": 5}, feeds__newsapi={"attempts": 1})
+        path = rehearsal(tmp_path, sandbox.url, codes, history={"sessions": 5}, model={"past_sessions": 5})
         config = load_config(path)
         with open_ports(config) as ports:
             yield Rehearsal(sandbox, ports, config)

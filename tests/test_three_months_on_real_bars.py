@@ -32,6 +32,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Any], 
         config = rehearsal(folder, sandbox.url, CODES, rules=CHURN)
         done = twtrader(config, "run", "--until", LAST.isoformat())
         assert done.returncode == 0, done.stderr[-2000:]
+        before = sandbox.requests()
+        again = twtrader(config, "run", "--until", LAST.isoformat())
+        assert again.returncode == 0, again.stderr[-2000:]
+        sent = [path for path in before if path.endswith(("/buy", "/sell"))]
+        assert [sandbox.requests()[path] for path in sent] == [before[path] for path in sent]  # nothing twice
         return open_database(folder / "twtrader.db"), sandbox.book(), done.stderr
 
 
@@ -82,9 +87,3 @@ def test_every_sessions_book_is_right_to_the_dollar(run: tuple[Any, dict[str, An
     assert book["cash_twd"] == cash
     in_the_book = {code: row["shares"] for code, row in book["positions"].items()}
     assert {code: held for code, held in shares.items() if held} == in_the_book
-
-
-def test_the_same_months_again_change_nothing(run: tuple[Any, dict[str, Any], str]) -> None:
-    db, _, _ = run
-    keys = [row["key"] for row in db.query("select key from order_events where state = 'sending'")]
-    assert len(keys) == len(set(keys))

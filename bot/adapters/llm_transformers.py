@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, AutoModelFo
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
-from bot.adapters.model_store import check_weights, find_model, fingerprint
+from bot.adapters.model_store import check_weights, find_model, fingerprint, read_manifest
 from bot.config import ModelConfig
 from bot.core import prompt
 from bot.core.forecast import Forecast, Sentiment
@@ -57,6 +57,9 @@ class TransformersEngine:
         check_weights(path)
         self._config = config
         self._name = f"{config.name}@{fingerprint(path)}"
+        manifest = read_manifest(path)
+        # The later word counts: a model is never taken to know less than its manifest says.
+        self._trained_until = max(config.trained_until, manifest.knowledge_until) if manifest else config.trained_until
         self._tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         self._choices = answer_choices(self._tokenizer)
         self._decoder = Decoder(load_weights(str(path), pick_device(config.device)))
@@ -127,7 +130,7 @@ class TransformersEngine:
         return Forecast(
             symbol=question.company.symbol,
             as_of=question.as_of,
-            trained_until=self._config.trained_until,
+            trained_until=self._trained_until,
             model=self._name,
             past_sessions=len(question.bars),
             bars=prompt.read_forecast(answer, question.bars[-1]),

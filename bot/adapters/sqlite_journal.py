@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import reduce
@@ -12,6 +12,7 @@ from typing import Any
 from bot.core.decide import Decision
 from bot.core.orders import OPEN_STATES, Fill, Order, OrderState, Side, check_transition
 from bot.core.portfolio import Portfolio, apply_fill
+from bot.core.settle import Settlement
 from bot.errors import Refused
 
 
@@ -64,8 +65,8 @@ class Journal:
 
     # --- the account --------------------------------------------------------------------------------------
 
-    def open_account(self, broker: str, start_cash_twd: int, at: datetime) -> None:
-        """Remember what this database's account started with.
+    def open_account(self, broker: str, start_cash_twd: int, address: str, at: datetime) -> None:
+        """Remember whose account this database journals, and what it started with. `address` is empty for paper.
 
         Raises:
             Refused: the database belongs to another account than the config now names.
@@ -73,12 +74,26 @@ class Journal:
         account = self.account()
         if account is None:
             self.db["account"].insert(
-                {"id": 1, "broker": broker, "start_cash_twd": start_cash_twd, "opened_at": at.isoformat()}
+                {
+                    "id": 1,
+                    "broker": broker,
+                    "start_cash_twd": start_cash_twd,
+                    "address": address,
+                    "opened_at": at.isoformat(),
+                }
             )
-        elif account != (broker, start_cash_twd):
+            return
+        if account != (broker, start_cash_twd):
             raise Refused(
                 f"this database is the journal of a {account[0]} account opened with NT${account[1]:,}; the config "
                 f"says {broker} with NT${start_cash_twd:,}: change `broker` back or take another `store.path`"
+            )
+
+        known = str(next(self.db.query("select address from account"))["address"])
+        if known != address:
+            raise Refused(
+                f"this database is the journal of the account at {known or 'paper'}; the config says "
+                f"{address or 'paper'}: take another `store.path`"
             )
 
     def account(self) -> tuple[str, int] | None:
@@ -118,6 +133,11 @@ class Journal:
         """The hash of the decision taken after `session`, or None."""
         row = next(self.db.query("select sha256 from decisions where session = ?", [session.isoformat()]), None)
         return str(row["sha256"]) if row else None
+
+    def newest_decision(self) -> date | None:
+        """The last session that was decided."""
+        row = next(self.db.query("select max(session) as session from decisions"))
+        return date.fromisoformat(row["session"]) if row["session"] else None
 
     def record_decision(self, decision: Decision, at: datetime) -> None:
         """Store a decision with its inputs and plan its orders, all or nothing; a second time changes nothing."""
@@ -161,12 +181,24 @@ class Journal:
         with self.db.atomic():
             self._move(key, after, note, at)
 
-    def settle(self, moves: Sequence[tuple[str, OrderState, str]], fills: Sequence[Fill], at: datetime) -> None:
-        """Take orders to their final states together with their fills, all or nothing."""
+    def settle(self, session: date, result: Settlement, at: datetime) -> None:
+        """Take orders to their final states with their fills, and keep what stays unexplained, all or nothing."""
+        moves, fills = result.moves, result.fills
         with self.db.atomic():
+            self.db.execute("delete from unexplained")
+            self.db["unexplained"].insert_all(
+                [
+                    {"symbol": symbol, "shares": shares, "session": session.isoformat()}
+                    for symbol, shares in result.unexplained.items()
+                ]
+            )
             for key, after, note in moves:
                 self._move(key, after, note, at)
             self.db["fills"].insert_all([_fill_row(fill) for fill in fills])
+
+    def unexplained(self) -> dict[str, int]:
+        """By symbol, the shares that the broker's book had more than the journal at the last settlement."""
+        return {row["symbol"]: row["shares"] for row in self.db["unexplained"].rows}
 
     def _move(self, key: str, after: OrderState, note: str, at: datetime) -> None:
         row = next(self.db.query("select state from orders where key = ?", [key]), None)

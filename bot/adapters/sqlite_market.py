@@ -85,6 +85,15 @@ class MarketStore:
             [{"symbol": one.symbol, "name": one.name, "board": one.board} for one in companies], pk="symbol"
         )
 
+    def companies(self, symbols: Iterable[str]) -> tuple[Company, ...]:
+        """Those of `symbols` that were ever looked at."""
+        wanted = set(symbols)
+        return tuple(
+            Company(symbol=row["symbol"], name=row["name"], board=row["board"])
+            for row in self.db["companies"].rows
+            if row["symbol"] in wanted
+        )
+
     def names(self) -> dict[str, str]:
         """Names by symbol, of every company ever looked at."""
         return {row["symbol"]: row["name"] for row in self.db["companies"].rows}

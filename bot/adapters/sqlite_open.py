@@ -131,6 +131,13 @@ def m003_companies(db: Any) -> None:
 
 
 @migrations()
+def m004_unexplained(db: Any) -> None:
+    """Where the broker's book and the journal disagree, and whose account this is."""
+    db["unexplained"].create({"symbol": str, "shares": int, "session": str}, pk="symbol", strict=True)
+    db["account"].add_column("address", str, not_null_default="")
+
+
+@migrations()
 def m010_pipeline(db: Any) -> None:
     """What did not pass the gate, later different answers, and which questions about prices were answered."""
     db["quarantine"].create(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from bot.core.orders import Fill
+from bot.core.costs import CostRates
+from bot.core.orders import Fill, Order, Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +56,23 @@ def apply_fill(held: Portfolio, fill: Fill) -> Portfolio:
     if shares:
         positions[fill.symbol] = Position(shares=shares, cost_twd=cost_twd)
     return Portfolio(cash_twd=held.cash_twd + fill.cash_change_twd, positions=positions)
+
+
+def as_if_bought(held: Portfolio, waiting: Iterable[Order], costs: CostRates) -> Portfolio:
+    """The portfolio as if every purchase among `waiting` had traded at its limit.
+
+    What an open order may still cost is not there to be spent again, and its stock takes its place among the held.
+    """
+    for order in waiting:
+        if order.side is Side.BUY:
+            fill = Fill(
+                key=order.key,
+                symbol=order.symbol,
+                session=order.decided,
+                shares=order.shares,
+                price_x100=order.limit_x100,
+                commission_twd=costs.commission_of(order.limit_x100, order.shares),
+                tax_twd=0,
+            )
+            held = apply_fill(held, fill)
+    return held

@@ -27,6 +27,7 @@ class Settlement:
     moves: tuple[tuple[str, OrderState, str], ...]
     fills: tuple[Fill, ...]
     surprises: tuple[str, ...]
+    unexplained: Mapping[str, int]  # by symbol, shares in the book beyond the journal's: hands off these stocks
 
 
 def settle(
@@ -45,12 +46,14 @@ def settle(
     moves: list[tuple[str, OrderState, str]] = []
     fills: list[Fill] = []
     surprises: list[str] = []
+    unexplained: dict[str, int] = {}
     waiting = {one.order.symbol: one for one in resting}
     for symbol in sorted({*book_shares, *held.positions, *waiting}):
         change = book_shares.get(symbol, 0) - held.shares_of(symbol)
         one = waiting.get(symbol)
         if one is None:
             if change:
+                unexplained[symbol] = change
                 surprises.append(f"unexplained {change:+,} shares {symbol}")
         elif change == one.order.signed_shares:
             fill = _fill(one, prices_x100, costs)
@@ -59,12 +62,13 @@ def settle(
         elif change == 0:
             moves.append((one.order.key, OrderState.EXPIRED, "not in the book after settlement"))
         else:
+            unexplained[symbol] = change
             surprises.append(
                 f"unexplained {change:+,} shares {symbol} (the order was for {one.order.signed_shares:+,})"
             )
             if one.state is OrderState.ACCEPTED:
                 moves.append((one.order.key, OrderState.UNKNOWN, f"the book changed by {change:+,} shares"))
-    return Settlement(moves=tuple(moves), fills=tuple(fills), surprises=tuple(surprises))
+    return Settlement(moves=tuple(moves), fills=tuple(fills), surprises=tuple(surprises), unexplained=unexplained)
 
 
 def _fill(one: Resting, prices_x100: Mapping[str, int] | None, costs: CostRates) -> Fill:

@@ -16,6 +16,7 @@ from bot.core.decide import Decision, MarketDay, decide
 from bot.core.forecast import Article, Sentiment
 from bot.core.orders import Fill, OrderState
 from bot.core.portfolio import Portfolio
+from bot.core.settle import Settlement
 from bot.errors import Refused
 
 RULES = load_config(REPO / "config.toml").rules
@@ -36,6 +37,11 @@ def decision() -> Decision:
         sentiment_bps={},
     )
     return decide(day, Portfolio(cash_twd=100_000_000), RULES, RATES)
+
+
+def settled(fill: Fill, *moves: tuple[str, OrderState, str]) -> Settlement:
+    """A settlement that leaves one lot of 2317 unexplained."""
+    return Settlement(moves=moves, fills=(fill,), surprises=(), unexplained={"2317": 1_000})
 
 
 def test_a_decision_is_recorded_once(db: Any) -> None:
@@ -63,7 +69,7 @@ def test_an_illegal_step_is_refused_and_changes_nothing(db: Any) -> None:
 
 def test_settlement_is_all_or_nothing(db: Any) -> None:
     journal = Journal(db)
-    journal.open_account("paper", 100_000_000, at(THURSDAY))
+    journal.open_account("paper", 100_000_000, "", at(THURSDAY))
     journal.record_decision(decision(), at(THURSDAY))
     [key] = [one.order.key for one in journal.orders()]
     journal.move(key, OrderState.SENDING, "", at(THURSDAY))
@@ -71,20 +77,24 @@ def test_settlement_is_all_or_nothing(db: Any) -> None:
     fill = Fill(key=key, symbol="2330", session=FRIDAY, shares=189_000, price_x100=100_00, commission_twd=26_932,
                 tax_twd=0)  # fmt: skip
     with pytest.raises(ValueError, match="can't go from"):
-        journal.settle([(key, OrderState.FILLED, ""), (key, OrderState.PLANNED, "")], [fill], at(FRIDAY))
+        journal.settle(FRIDAY, settled(fill, (key, OrderState.FILLED, ""), (key, OrderState.PLANNED, "")), at(FRIDAY))
     assert journal.orders()[0].state is OrderState.ACCEPTED
     assert journal.fills() == []
-    journal.settle([(key, OrderState.FILLED, "")], [fill], at(FRIDAY))
+    assert journal.unexplained() == {}
+    journal.settle(FRIDAY, settled(fill, (key, OrderState.FILLED, "")), at(FRIDAY))
+    assert journal.unexplained() == {"2317": 1_000}
     assert journal.portfolio().cash_twd == 100_000_000 - 18_900_000 - 26_932
     assert journal.portfolio().shares_of("2330") == 189_000
 
 
 def test_a_database_belongs_to_one_account(db: Any) -> None:
     journal = Journal(db)
-    journal.open_account("paper", 100, at(THURSDAY))
-    journal.open_account("paper", 100, at(FRIDAY))
-    with pytest.raises(Refused, match="a paper account opened with NT\\$100"):
-        journal.open_account("stock_api", 100, at(FRIDAY))
+    journal.open_account("stock_api", 100, "https://real", at(THURSDAY))
+    journal.open_account("stock_api", 100, "https://real", at(FRIDAY))
+    with pytest.raises(Refused, match="a stock_api account opened with NT\\$100"):
+        journal.open_account("paper", 100, "", at(FRIDAY))
+    with pytest.raises(Refused, match="the account at https://real; the config says http://sandbox"):
+        journal.open_account("stock_api", 100, "http://sandbox", at(FRIDAY))
 
 
 def test_stages_equity_and_surprises_are_kept_once(db: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 from builders import FRIDAY, RATES, THURSDAY, order
 
 from bot.core.orders import Fill, OrderState, Side
-from bot.core.portfolio import Portfolio, Position, apply_fill
+from bot.core.portfolio import Portfolio, Position, apply_fill, as_if_bought
 from bot.core.settle import Resting, settle
 
 CASH = Portfolio(cash_twd=1_000_000)
@@ -53,12 +53,14 @@ def test_a_partial_change_is_said_and_blocks_the_stock() -> None:
     result = settle([resting(shares=3_000)], CASH, {"2330": 1_000}, None, RATES)
     assert not result.fills
     assert result.surprises == ("unexplained +1,000 shares 2330 (the order was for +3,000)",)
+    assert result.unexplained == {"2330": 1_000}
     assert result.moves[0][1] is OrderState.UNKNOWN
 
 
 def test_a_change_without_an_order_is_said_and_nothing_is_booked() -> None:
     result = settle([], HOLDS, {"2330": 2_000, "2317": 1_000}, None, RATES)
     assert result.surprises == ("unexplained +1,000 shares 2317",)
+    assert result.unexplained == {"2317": 1_000}
     assert not result.fills
     assert not result.moves
 
@@ -68,3 +70,10 @@ def test_settling_again_changes_nothing() -> None:
     held = apply_fill(CASH, first.fills[0])
     again = settle([], held, {"2330": 1_000}, None, RATES)
     assert (again.moves, again.fills, again.surprises) == ((), (), ())
+
+
+def test_an_open_purchase_counts_as_if_it_had_traded() -> None:
+    held = as_if_bought(CASH, [order(Side.BUY, 3_000), order(Side.SELL, 1_000, symbol="2317")], RATES)
+    # 300,000 and a commission of 427.5 -> 427; a sale brings nothing before it has traded
+    assert held.cash_twd == 1_000_000 - 300_000 - 427
+    assert {symbol: position.shares for symbol, position in held.positions.items()} == {"2330": 3_000}
