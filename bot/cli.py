@@ -218,13 +218,12 @@ def _snapshot(config: Any, db: Any) -> Any:
     """The view's facts, at the moment of the clock that counts; of a sandbox that ended, at the last thing it did."""
     from contextlib import closing, nullcontext
 
-    from bot.adapters.clocks import SandboxClock
+    from bot.adapters.clocks import SandboxClock, clock_at
     from bot.adapters.sqlite_journal import Journal
     from bot.status import read_snapshot
     from bot.timetable import next_wakes
-    from bot.wiring import clock_of
 
-    clock = clock_of(config)
+    clock = clock_at(config.clock.url)
     try:
         with closing(clock) if isinstance(clock, SandboxClock) else nullcontext(clock) as told:
             now = told.now()

@@ -140,6 +140,7 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Bring CSV bars in through the gate; reference prices of ex-dates from an ex_rights.csv beside them."""
+    from bot.adapters.clocks import clock_at
     from bot.adapters.sqlite_bars import BarStore, Stored
     from bot.adapters.sqlite_open import open_database
     from bot.adapters.twstock_codes import company_of
@@ -147,7 +148,6 @@ def import_(
     from bot.core.check import Known, check_rows
     from bot.price_files import bar_files, read_csv, read_folder, references_beside
     from bot.prices import in_order
-    from bot.wiring import clock_of
 
     config = load_config(context.obj)
     companies = [company_of(file.stem) for file in bar_files(path)]
@@ -163,7 +163,7 @@ def import_(
         doubtful=store.doubtful(),
     )
     checked = check_rows(reading, known)
-    stored: Stored = store.add(checked, clock_of(config).now())
+    stored: Stored = store.add(checked, clock_at(config.clock.url).now())
     from bot.adapters.sqlite_market import MarketStore
 
     MarketStore(db).add_companies(companies)

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.broker_stock_api import StockApiBroker
-from bot.adapters.clocks import SandboxClock, SystemClock
+from bot.adapters.clocks import SandboxClock, clock_at
 from bot.adapters.company_names import symbols_of
 from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_journal import Journal
@@ -38,11 +38,6 @@ class Closes(Protocol):
 
     def close(self) -> None:
         """Give it back."""
-
-
-def clock_of(config: Config) -> Clock:
-    """The clock of this machine, or the sandbox's that the config names."""
-    return SandboxClock(config.clock.url) if config.clock.url else SystemClock()
 
 
 def broker_of(config: Config, db: Any) -> Broker:
@@ -84,7 +79,7 @@ def check_engine(config: Config) -> None:
     """
     if config.model.engine == "naive":
         return
-    today = clock_of(config).now().date()
+    today = clock_at(config.clock.url).now().date()
     if config.model.trained_until > today:
         raise ConfigError(f"`model.trained_until` is {config.model.trained_until}, after today, {today}")
     engine = engine_of(config)
@@ -128,7 +123,7 @@ def open_prices(config: Config) -> Iterator[PricePorts]:
     from bot.adapters.twse_holidays import TwseHolidays
 
     with ExitStack() as opened:
-        clock = clock_of(config)
+        clock = clock_at(config.clock.url)
         if isinstance(clock, SandboxClock):
             opened.callback(clock.close)
         db = open_database(config.store.path)
@@ -160,7 +155,7 @@ def open_ports(config: Config) -> Iterator[Ports]:
     from bot.adapters.twstock_signals import choose, signals_of
 
     with ExitStack() as opened:
-        clock = clock_of(config)
+        clock = clock_at(config.clock.url)
         if isinstance(clock, SandboxClock):
             opened.callback(clock.close)
         db = open_database(config.store.path)

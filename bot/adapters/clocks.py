@@ -105,3 +105,8 @@ def _moment(response: httpx.Response) -> datetime:
 def _reason(error: httpx.HTTPError) -> str:
     """The words of httpx without the errno: "[Errno 111] Connection refused" -> "connection refused"."""
     return str(error).rpartition("] ")[2].lower() or type(error).__name__
+
+
+def clock_at(url: str) -> SystemClock | SandboxClock:
+    """The sandbox's clock at `url`, or this machine's where it is empty."""
+    return SandboxClock(url) if url else SystemClock()
