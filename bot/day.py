@@ -250,7 +250,7 @@ def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
     """Forecasts and sentiments, each computed once. A dead engine means abstention, reported."""
     unknown = refresh_ex_rights(session, ports, config.history.sessions)
     ports.journal.record_surprises(session, [f"ex-dates not known: {text}" for text in unknown], ports.clock.now())
-    _compute_signals(session, ports)
+    _compute_signals(session, ports, config)
     questions = _questions(session, ports, config)
     if not questions:
         return Outcome(outcome="failed", detail="no stock has enough bars for a question: no forecast tonight")
@@ -263,12 +263,13 @@ def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
     return Outcome(outcome="done", detail=f"{made} of {asked} stocks forecast, {scored}")
 
 
-def _compute_signals(session: date, ports: Ports) -> None:
+def _compute_signals(session: date, ports: Ports, config: Config) -> None:
     """What rules of thumb say of each stock that traded in `session`; stored beside the forecasts, decides nothing."""
     past = [ports.market.bars(one.symbol, until=session, last=SIGNAL_BARS) for one in ports.companies]
-    ports.signals.add(
-        ports.signals_of(bars for bars in past if bars and bars[-1].session == session), ports.clock.now()
-    )
+    events = known_events(ports, session, config.history.sessions)
+    traded = (bars for bars in past if bars and bars[-1].session == session)
+    told = ports.signals_of(adjusted(bars, events.get(bars[-1].symbol, ()), session) for bars in traded)
+    ports.signals.add(told, ports.clock.now())
 
 
 def _questions(session: date, ports: Ports, config: Config) -> list[Question]:
