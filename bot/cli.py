@@ -220,8 +220,10 @@ def _snapshot(config: Any, db: Any) -> Any:
 
     from bot.adapters.clocks import SandboxClock, clock_at
     from bot.adapters.sqlite_journal import Journal
+    from bot.adapters.sqlite_sessions import SessionStore
+    from bot.calendar import stored_calendar
     from bot.status import read_snapshot
-    from bot.timetable import next_wakes
+    from bot.timetable import next_jobs
 
     clock = clock_at(config.clock.url)
     try:
@@ -232,7 +234,7 @@ def _snapshot(config: Any, db: Any) -> Any:
         if not runs:
             raise
         return read_snapshot(db, max(run.started_at for run in runs), (), f"as of the last stage; {gone}")
-    return read_snapshot(db, now, next_wakes(config.timetable, now))
+    return read_snapshot(db, now, next_jobs(config.timetable, now, stored_calendar(SessionStore(db))))
 
 
 @app.command()

@@ -10,6 +10,7 @@ from datetime import datetime
 from apscheduler.triggers.cron import CronTrigger
 
 from bot.config import STAGES, TAIPEI, Timetable
+from bot.core.sessions import Calendar
 
 
 def wake_triggers(timetable: Timetable) -> dict[str, CronTrigger]:
@@ -28,3 +29,14 @@ def wake_triggers(timetable: Timetable) -> dict[str, CronTrigger]:
 def next_wakes(timetable: Timetable, now: datetime) -> list[tuple[datetime, str]]:
     """The coming wake-up of each stage after `now`, soonest first."""
     return sorted((trigger.get_next_fire_time(now, now), stage) for stage, trigger in wake_triggers(timetable).items())
+
+
+def next_jobs(timetable: Timetable, now: datetime, calendar: Calendar) -> list[tuple[datetime, str]]:
+    """The coming run of each stage in a session, soonest first, by what `calendar` knows now."""
+    jobs = []
+    for stage, trigger in wake_triggers(timetable).items():
+        at = trigger.get_next_fire_time(now, now)
+        while not calendar.is_session(at.date(), now):
+            at = trigger.get_next_fire_time(at, at)
+        jobs.append((at, stage))
+    return sorted(jobs)
