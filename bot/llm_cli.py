@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bot.config import ModelConfig
     from bot.core.forecast import Forecast, Sentiment
     from bot.core.market import Bar
-    from bot.ports import Company, Engine
+    from bot.ports import Company
 
 SMALL_MODEL = "smollm2-135m"
 
@@ -90,14 +90,6 @@ def model_folder(context: typer.Context, told: Path | None) -> Path:
     return load_config(context.obj or Path("config.toml")).model.folder
 
 
-def make_engine(config: ModelConfig) -> Engine:
-    """The engine that the configuration names; nothing is loaded yet."""
-    from bot.adapters.llm_child import ChildEngine
-    from bot.adapters.naive_forecaster import NaiveEngine
-
-    return NaiveEngine() if config.engine == "naive" else ChildEngine(config)
-
-
 def print_forecast(
     config: ModelConfig, company: Company, bars: Sequence[Bar], past: int, future: int, *, as_json: bool = False
 ) -> None:
@@ -111,11 +103,12 @@ def print_forecast(
     from rich.console import Console
 
     from bot.ports import Question
+    from bot.wiring import engine_of
 
     if len(bars) < past:
         raise DataMissing(f"{company.symbol}: {len(bars)} bars are known, {past} are asked for")
     question = Question(company=company, bars=tuple(bars[-past:]), future_sessions=future)
-    engine = make_engine(config)
+    engine = engine_of(config)
     try:
         (forecast,) = engine.forecast([question])
     finally:
@@ -132,9 +125,11 @@ def print_sentiment(config: ModelConfig, titles: Sequence[str], *, as_json: bool
     """Ask the model for the mood of each headline and print it; raises as `print_forecast`."""
     from rich.console import Console
 
+    from bot.wiring import engine_of
+
     if not titles:
         raise Refused("no headline was given")
-    engine = make_engine(config)
+    engine = engine_of(config)
     try:
         moods = engine.sentiment(titles)
     finally:

@@ -20,7 +20,7 @@ from bot.adapters.sqlite_news import NewsStore
 from bot.adapters.sqlite_open import open_database
 from bot.adapters.sqlite_sessions import SessionStore
 from bot.adapters.sqlite_signals import SignalStore
-from bot.config import TAIPEI, Config
+from bot.config import TAIPEI, Config, ModelConfig
 from bot.day import Ports
 from bot.errors import ConfigError
 from bot.news import NEWSAPI
@@ -55,20 +55,20 @@ def broker_of(config: Config, db: Any) -> Broker:
     return StockApiBroker(config.broker)
 
 
-def engine_of(config: Config) -> Engine:
+def engine_of(config: ModelConfig) -> Engine:
     """The model the config names; a child process that starts with its first question.
 
     Raises:
         Refused: the model is not there.
         ConfigError: it claims to know the future.
     """
-    if config.model.engine == "naive":
+    if config.engine == "naive":
         from bot.adapters.naive_forecaster import NaiveEngine
 
         return NaiveEngine()
     from bot.adapters.llm_child import ChildEngine
 
-    return ChildEngine(config.model)
+    return ChildEngine(config)
 
 
 def check_engine(config: Config) -> None:
@@ -82,7 +82,7 @@ def check_engine(config: Config) -> None:
     today = clock_at(config.clock.url).now().date()
     if config.model.trained_until > today:
         raise ConfigError(f"`model.trained_until` is {config.model.trained_until}, after today, {today}")
-    engine = engine_of(config)
+    engine = engine_of(config.model)
     _ = engine.model
     engine.close()
 
@@ -149,43 +149,34 @@ def open_ports(config: Config) -> Iterator[Ports]:
         ConfigError, Refused: something in the config can't be had.
     """
     from bot.adapters.exchange_ex_rights import ExchangeExRights
-    from bot.adapters.price_feed import PriceFeed
     from bot.adapters.rss_articles import RssArticles
-    from bot.adapters.twse_holidays import TwseHolidays
     from bot.adapters.twstock_signals import choose, signals_of
 
-    with ExitStack() as opened:
-        clock = clock_at(config.clock.url)
-        if isinstance(clock, SandboxClock):
-            opened.callback(clock.close)
-        db = open_database(config.store.path)
-        opened.callback(db.close)
-        market, journal, companies = MarketStore(db), Journal(db), load_universe(config.universe)
+    with open_prices(config) as prices, ExitStack() as opened:
+        clock, market, db = prices.clock, prices.market, prices.market.db
+        journal, headlines = Journal(db), NewsStore(db)
         address = config.broker.base_url if config.broker.kind == "stock_api" else ""
         journal.open_account(config.broker.kind, config.broker.start_cash_twd, address, clock.now())
         # A held stock that left the universe is still looked after: its stop and its exit need bars and forecasts.
         theirs = {*journal.portfolio().positions, *(one.order.symbol for one in journal.open_orders())}
-        companies += market.companies(theirs - {one.symbol for one in companies})
+        companies = prices.companies + market.companies(theirs - {one.symbol for one in prices.companies})
         market.add_companies(companies)
-        bars, holidays = PriceFeed(config.feeds), TwseHolidays(config.feeds.twse)
-        ex_rights = ExchangeExRights(config.feeds, clock)
-        headlines = NewsStore(db)
-        rss = RssArticles(config.feeds.rss, clock, symbols_of)
+        ex_rights, rss = ExchangeExRights(config.feeds, clock), RssArticles(config.feeds.rss, clock, symbols_of)
         news, broker = news_of(config, clock, headlines), broker_of(config, db)
-        for door in (bars, holidays, ex_rights, news, rss, broker):
+        for door in (ex_rights, news, rss, broker):
             if isinstance(door, Closes):
                 opened.callback(door.close)
         yield Ports(
             clock=clock,
-            bars=bars,
-            holidays=holidays,
+            bars=prices.bars,
+            holidays=prices.holidays,
             news=news,
             rss=rss,
             headlines=headlines,
-            engine=lambda: engine_of(config),
+            engine=lambda: engine_of(config.model),
             broker=broker,
             market=market,
-            sessions=SessionStore(db),
+            sessions=prices.sessions,
             ex_rights=ex_rights,
             ex_right_store=ExRightStore(db),
             journal=journal,
