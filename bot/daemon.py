@@ -22,8 +22,10 @@ from bot.adapters.sqlite_journal import StageRun
 from bot.calendar import calendar_of
 from bot.config import STAGES, TAIPEI, Config
 from bot.core.sessions import latest_session
-from bot.day import Ports, drop_unsent, mark_interrupted, run_stage
+from bot.day import run_stage
 from bot.errors import BotError, DataMissing
+from bot.stages.send import drop_unsent, mark_interrupted
+from bot.stages.stage import Ports
 from bot.timetable import next_wakes, wake_triggers
 
 log = logging.getLogger("twtrader")

@@ -19,7 +19,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")
 def fetch(context: typer.Context, as_json: JsonOption = False) -> None:
     """Ask every source now, as the evening's news stage does; what today's budget forbids waits for tomorrow."""
     from bot.config import load_config
-    from bot.day import gather_from_sources
+    from bot.stages.news import gather_from_sources
     from bot.wiring import open_ports
 
     config = load_config(context.obj)

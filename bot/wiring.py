@@ -21,10 +21,10 @@ from bot.adapters.sqlite_open import open_database
 from bot.adapters.sqlite_sessions import SessionStore
 from bot.adapters.sqlite_signals import SignalStore
 from bot.config import TAIPEI, Config, ModelConfig
-from bot.day import Ports
 from bot.errors import ConfigError
 from bot.news import NEWSAPI
 from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed
+from bot.stages.stage import Ports
 from bot.universe import load_universe
 
 # Source: api/STOCK_API.md, "Orders"

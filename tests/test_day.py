@@ -17,9 +17,9 @@ from bot.calendar import calendar_of
 from bot.config import Config, load_config
 from bot.core.orders import OrderState
 from bot.daemon import make_scheduler, run_due
-from bot.day import Ports
 from bot.sandbox.process import start_sandbox
 from bot.sandbox.settings import SandboxSettings
+from bot.stages.stage import Ports
 from bot.wiring import open_ports
 
 pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="needs the real bars of ../shared/data")

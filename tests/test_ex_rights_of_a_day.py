@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 
 from bot.config import Config, load_config
 from bot.daemon import run_due
-from bot.day import Ports, _market_day, _questions
 from bot.sandbox.process import start_sandbox
 from bot.sandbox.settings import SandboxSettings
+from bot.stages.decide import market_day
+from bot.stages.forecast import questions_of
+from bot.stages.stage import Ports
 from bot.wiring import open_ports
 
 pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="needs the real bars of ../shared/data")
@@ -72,23 +74,23 @@ def test_from_the_eve_to_the_ex_date(evening: Evening) -> None:
     assert [ordinary[path] for path in (*TABLES, *REDUCTIONS)] == [1, 1, 0, 0]  # at most 2 an ordinary evening
 
     # The eve: the past is as it was traded, the next session's limits count from 1,040.
-    day = _market_day(WED, evening.ports, evening.config)
+    day = market_day(WED, evening.ports, evening.config)
     assert day.reference_x100 == {"2330": 1040_00}
     assert day.closes_x100["2330"] == 1045_00
     [order] = [
         one.order for one in evening.ports.journal.orders() if (one.order.symbol, one.order.decided) == ("2330", WED)
     ]
     assert order.limit_x100 == 1015_00  # 2 % below 1,040 is 1,019.2; the tick is 5
-    asked = {one.company.symbol: one for one in _questions(WED, evening.ports, evening.config)}
+    asked = {one.company.symbol: one for one in questions_of(WED, evening.ports, evening.config)}
     assert asked["2330"].bars[-1].close == 1045
 
     # The ex-date: what lies before it is told in its prices, and the rest is as it was.
     evening.work_at(THU, "18:30")
-    asked = {one.company.symbol: one for one in _questions(THU, evening.ports, evening.config)}
+    asked = {one.company.symbol: one for one in questions_of(THU, evening.ports, evening.config)}
     assert asked["2330"].bars[-2].session == WED
     assert asked["2330"].bars[-2].close == Decimal("1040.00")
     assert asked["2330"].bars[-1].close == 1060
-    assert _market_day(THU, evening.ports, evening.config).reference_x100 == {}
+    assert market_day(THU, evening.ports, evening.config).reference_x100 == {}
     assert evening.ports.market.bars("2330", until=WED, last=1)[0].close == 1045  # stored as traded
 
     from bot.cli import app
@@ -120,4 +122,4 @@ def test_a_board_that_does_not_tell_its_ex_dates_holds_the_bars_back_and_later_o
     # The next evening asks again, from where it was last read on.
     wednesday = evening.work_at(WED, "15:00") + evening.work_at(WED, "18:30")
     assert wednesday[TABLES[0]] == 1
-    assert _market_day(WED, evening.ports, evening.config).reference_x100 == {"2330": 1040_00}
+    assert market_day(WED, evening.ports, evening.config).reference_x100 == {"2330": 1040_00}

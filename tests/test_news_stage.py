@@ -21,12 +21,14 @@ from bot.cli import app
 from bot.config import Config, load_config
 from bot.core.headlines import Story
 from bot.daemon import run_due
-from bot.day import SIGNAL_BARS, Ports, gather_news
 from bot.errors import DataMissing, Refused
 from bot.news import Weight, gather_headlines
 from bot.ports import Company, FeedAnswer, Validators
 from bot.sandbox.process import start_sandbox
 from bot.sandbox.settings import SandboxSettings
+from bot.stages.forecast import SIGNAL_BARS
+from bot.stages.news import gather_news
+from bot.stages.stage import Ports
 from bot.wiring import open_ports
 
 MONDAY, TUESDAY = date(2025, 3, 3), date(2025, 3, 4)

@@ -321,6 +321,9 @@ def _target_x100(forecast: Forecast | None) -> int:
 
 def _sha256(inputs: Mapping[str, Any], orders: Sequence[Order]) -> str:
     """One hash over the inputs and the orders, stable across runs and machines."""
-    told = [[order.key, order.shares, order.limit_x100, order.reason] for order in orders]
+    told = [
+        [f"{order.decided}:{order.symbol}:{order.side}", order.shares, order.limit_x100, order.reason]
+        for order in orders
+    ]
     text = json.dumps([inputs, told], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

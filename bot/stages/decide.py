@@ -1,0 +1,83 @@
+"""18:20: the session's decision, journalled with its orders before anything leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+from bot.calendar import calendar_of
+from bot.config import Config
+from bot.core.decide import BPS, MarketDay, decide
+from bot.core.exrights import references_x100
+from bot.core.forecast import Sentiment, mean_score
+from bot.core.portfolio import as_if_bought
+from bot.core.sessions import next_session
+from bot.exrights_fetch import known_events
+from bot.stages.forecast import recent_headlines
+from bot.stages.stage import Outcome, Ports
+
+
+def decide_orders(session: date, ports: Ports, config: Config) -> Outcome:
+    """Take the session's decision and journal it, orders included, before anything leaves."""
+    if ports.journal.decision_sha256(session) is None:
+        day = market_day(session, ports, config)
+        waiting = [one.order for one in ports.journal.open_orders()]
+        held = as_if_bought(ports.journal.portfolio(), waiting, config.costs)
+        decision = decide(day, held, config.rules, config.costs)
+        ports.journal.record_decision(decision, ports.clock.now())
+    planned = [one for one in ports.journal.orders() if one.order.decided == session]
+    buys = sum(one.order.signed_shares > 0 for one in planned)
+    unsure = "" if _is_settled(session, ports) else "; the book is not settled, so nothing is traded"
+    return Outcome(outcome="done", detail=f"{buys} to buy, {len(planned) - buys} to sell{unsure}")
+
+
+def _is_settled(session: date, ports: Ports) -> bool:
+    """Whether the broker's book was read and compared this session."""
+    run = ports.journal.stage(session, "settle")
+    return run is not None and run.outcome == "done"
+
+
+def _blocked(session: date, symbols: Iterable[str], ports: Ports) -> frozenset[str]:
+    """Stocks to keep hands off: an order's fate is open, or book and journal disagree. All, while that is unknown."""
+    if not _is_settled(session, ports):
+        return frozenset(symbols)
+    return frozenset({*(one.order.symbol for one in ports.journal.open_orders()), *ports.journal.unexplained()})
+
+
+def market_day(session: date, ports: Ports, config: Config) -> MarketDay:
+    """All that is known after the close of `session`."""
+    known = {*ports.journal.portfolio().positions, *(one.order.symbol for one in ports.journal.open_orders())}
+    symbols = sorted({*(one.symbol for one in ports.companies), *known})
+    model = ports.market.model_of(session, config.model.past_sessions, config.model.future_sessions)
+    forecasts = {}
+    if model is not None:
+        forecasts = ports.market.forecasts(
+            as_of=session,
+            model=model,
+            past_sessions=config.model.past_sessions,
+            future_sessions=config.model.future_sessions,
+        )
+    events = [one for many in known_events(ports, session, config.history.sessions).values() for one in many]
+    return MarketDay(
+        session=session,
+        reference_x100=references_x100(events, session, next_session(session, ports.clock.now(), calendar_of(ports))),
+        bars={symbol: bar for symbol, bar in ports.market.bars_of(session).items() if symbol in symbols},
+        closes_x100=ports.market.last_closes(symbols, until=session),
+        forecasts=forecasts,
+        sentiment_bps=_sentiment_bps(model, ports, config),
+        blocked=_blocked(session, symbols, ports),
+    )
+
+
+def _sentiment_bps(model: str | None, ports: Ports, config: Config) -> dict[str, int]:
+    """The mean news score of each company that has scored headlines, in basis points of -1..1."""
+    if model is None:
+        return {}
+    scores: dict[str, int] = {}
+    for company in ports.companies:
+        titles = [article.title for article in recent_headlines(company, ports, config)]
+        moods: list[Sentiment] = list(ports.market.sentiments(titles, model=model).values())
+        score = mean_score(moods)
+        if score is not None:
+            scores[company.symbol] = round(score * BPS)
+    return scores

@@ -1,0 +1,113 @@
+"""18:00: what the model says of prices and headlines, each question asked once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from typing import Final
+
+from bot.config import Config
+from bot.core.exrights import adjusted
+from bot.core.forecast import Article
+from bot.errors import EngineFailed, Refused
+from bot.exrights_fetch import known_events, refresh_ex_rights
+from bot.ports import Company, Engine, Question
+from bot.stages.stage import Outcome, Ports
+
+SIGNAL_BARS: Final = 60  # more than any rule of thumb here looks back
+
+
+def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
+    """Forecasts and sentiments, each computed once. A dead engine means abstention, reported."""
+    unknown = refresh_ex_rights(session, ports, config.history.sessions)
+    ports.journal.record_surprises(session, [f"ex-dates not known: {text}" for text in unknown], ports.clock.now())
+    _compute_signals(session, ports, config)
+    questions = questions_of(session, ports, config)
+    if not questions:
+        return Outcome(outcome="failed", detail="no stock has enough bars for a question: no forecast tonight")
+    try:
+        with _running(ports.engine) as engine:
+            made, asked = _forecast(session, questions, engine, ports, config)
+            scored = _score_news(engine, ports, config)
+    except (EngineFailed, Refused) as failed:
+        return Outcome(outcome="failed", detail=f"abstained: {failed}")
+    return Outcome(outcome="done", detail=f"{made} of {asked} stocks forecast, {scored}")
+
+
+def _compute_signals(session: date, ports: Ports, config: Config) -> None:
+    """What rules of thumb say of each stock that traded in `session`; stored beside the forecasts, decides nothing."""
+    past = [ports.market.bars(one.symbol, until=session, last=SIGNAL_BARS) for one in ports.companies]
+    events = known_events(ports, session, config.history.sessions)
+    traded = (bars for bars in past if bars and bars[-1].session == session)
+    told = ports.signals_of(adjusted(bars, events.get(bars[-1].symbol, ()), session) for bars in traded)
+    ports.signals.add(told, ports.clock.now())
+
+
+def questions_of(session: date, ports: Ports, config: Config) -> list[Question]:
+    """One question for each stock that traded in `session` and has a full past."""
+    wanted = config.model.past_sessions
+    reach = max(wanted, config.history.sessions)
+    bars = {one.symbol: ports.market.bars(one.symbol, until=session, last=reach) for one in ports.companies}
+    bars = {symbol: past for symbol, past in bars.items() if len(past) >= wanted and past[-1].session == session}
+    events = known_events(ports, session, config.history.sessions)
+    bars = {symbol: adjusted(past, events.get(symbol, ()), session) for symbol, past in bars.items()}
+    chosen = set(bars)
+    if config.universe.choose:
+        chosen = {*ports.choose(bars, config.universe.choose), *ports.journal.portfolio().positions}
+    return [
+        Question(
+            company=company,
+            bars=tuple(bars[company.symbol][-wanted:]),
+            future_sessions=config.model.future_sessions,
+        )
+        for company in ports.companies
+        if company.symbol in bars and company.symbol in chosen
+    ]
+
+
+def _forecast(
+    session: date, questions: list[Question], engine: Engine, ports: Ports, config: Config
+) -> tuple[int, int]:
+    """Ask what is not stored yet; returns (forecasts there now, questions)."""
+    stored = ports.market.forecasts(
+        as_of=session,
+        model=engine.model,
+        past_sessions=config.model.past_sessions,
+        future_sessions=config.model.future_sessions,
+    )
+    open_questions = [one for one in questions if one.company.symbol not in stored]
+    answers = [answer for answer in engine.forecast(open_questions) if answer] if open_questions else []
+    ports.market.add_forecasts(answers, ports.clock.now())
+    return len(questions) - len(open_questions) + len(answers), len(questions)
+
+
+def _score_news(engine: Engine, ports: Ports, config: Config) -> str:
+    """Ask for the mood of headlines that have none yet; says how many, or why none."""
+    titles = {article.title for company in ports.companies for article in recent_headlines(company, ports, config)}
+    new = sorted(titles - set(ports.market.sentiments(sorted(titles), model=engine.model)))
+    if not new:
+        return "no new headlines"
+    try:
+        moods = engine.sentiment(new)
+    except EngineFailed as failed:
+        return f"sentiment unknown: {failed}"
+    ports.market.add_sentiments(engine.model, dict(zip(new, moods, strict=True)), ports.clock.now())
+    return f"{len(new)} headlines scored"
+
+
+def recent_headlines(company: Company, ports: Ports, config: Config) -> list[Article]:
+    """The headlines that count now."""
+    now = ports.clock.now()
+    since = now - timedelta(days=config.feeds.newsapi.lookback_days)
+    return ports.market.articles(company.symbol, since=since, known_at=now)
+
+
+@contextmanager
+def _running(start: Callable[[], Engine]) -> Iterator[Engine]:
+    """The engine, given back whatever happens."""
+    engine = start()
+    try:
+        yield engine
+    finally:
+        engine.close()
