@@ -1,8 +1,8 @@
-"""The LLM on a GPU, at the shape of Llama-3.2-3B with random weights (speed does not depend on them): the owner's old way
-and ours, in one run, beside what the machine itself can do.
+"""The LLM on a GPU: the owner's old way and ours in one run, beside what the machine itself can do.
 
-Prompts are random tokens of the lengths that our questions have: 44 to 48 after a shared beginning for 5 past bars, 118 to
-124 for 20, and headlines of 40. The old way is transformers' generate, one stock at a time, 305 sampled tokens.
+The shape is Llama-3.2-3B's with random weights: speed does not depend on them. Prompts are random tokens of the lengths
+that our questions have: 44 to 48 after a shared beginning for 5 past bars, 118 to 124 for 20, and headlines of 40. The
+old way is transformers' generate, one stock at a time, 305 sampled tokens.
 """
 
 from __future__ import annotations
@@ -41,21 +41,26 @@ def main() -> None:
     told.add_argument("--rows", type=int, nargs="+", default=[128, 256], help="prompts at once")
     asked = told.parse_args()
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    machine()
+    copying()
+    multiplying()
     model = random_model()
     old_s = timed(lambda: old_way(model))[1]
     print(f"old way: {old_s:.1f} s a forecast, {OLD_TOKENS / old_s:.0f} tokens a second")
     model.set_attn_implementation("grouped")
-    layered, questions = Decoder(model), prompts(STOCKS, 44, 48)
-    layered.choose(PREFIX, questions, choices(5))
-    took = timed(lambda: layered.choose(PREFIX, questions, choices(5)))[1]
-    print(f"through transformers' layers: {STOCKS} forecasts 5->5 in {took:.3f} s")
-    del layered
+    by_layers(model)
     fused = FusedDecoder(model, rows=asked.rows[0], graphs=True)
     for rows in asked.rows:
         fused.rows = rows
         fused.forget()
         ours(fused, old_s)
+
+
+def by_layers(model: Any) -> None:
+    """The same answers through transformers' own layers."""
+    layered, questions = Decoder(model), prompts(STOCKS, 44, 48)
+    layered.choose(PREFIX, questions, choices(5))
+    took = timed(lambda: layered.choose(PREFIX, questions, choices(5)))[1]
+    print(f"through transformers' layers: {STOCKS} forecasts 5->5 in {took:.3f} s")
 
 
 PREFIX = [dice.randrange(1_000, 120_000) for _ in range(30)]
@@ -83,13 +88,16 @@ def timed(work: Callable[[], Any], times: int = 1) -> tuple[Any, float]:
     return done, (time.perf_counter() - began) / times
 
 
-def machine() -> None:
-    """The machine's own rates."""
+def copying() -> None:
+    """The memory's own rate."""
     here = torch.empty(4 << 30, dtype=torch.uint8, device="cuda")
     there = torch.empty_like(here)
     timed(lambda: there.copy_(here), 3)
     print(f"copy: {2 * here.numel() / timed(lambda: there.copy_(here), 10)[1] / 1e12:.2f} TB/s")
-    del here, there
+
+
+def multiplying() -> None:
+    """The tensor cores' own rate."""
     for tokens, out, into in ((8192, 8192, 8192), (20480, 16384, 3072), (20480, 3072, 8192)):
         left = torch.randn(tokens, into, device="cuda", dtype=torch.bfloat16)
         right = torch.randn(out, into, device="cuda", dtype=torch.bfloat16)
@@ -133,8 +141,8 @@ def ours(fused: FusedDecoder, old_s: float) -> None:
     read = sum(map(len, year)) + 24 * len(year)
     share = read * BODY_FLOP / took / 1e12
     print(
-        f"  {len(year)} forecasts 5->5: {took:.1f} s, {len(year) / took:.0f} a second, {read / took:,.0f} tokens a second, "
-        f"{share:.0f} TFLOP/s; {old_s / (took / len(year)):,.0f} x the old way"
+        f"  {len(year)} forecasts 5->5: {took:.1f} s, {len(year) / took:.0f} a second, {read / took:,.0f} tokens a "
+        f"second, {share:.0f} TFLOP/s; {old_s / (took / len(year)):,.0f} x the old way"
     )
     titles = prompts(HEADLINES, 40, 40)
     fused.scores(SHOWN, titles[: fused.rows], (5, 6, 7))
