@@ -209,6 +209,7 @@ class Story(RuleBasedStateMachine):
             assert traded is None
             assert truly
             return
+        self.excess |= one.order.key in self.reserved  # it still may fill, whatever the person says
         try:
             self.journal.resolve(fate, self.now)
         except ValueError:
@@ -255,5 +256,9 @@ class Story(RuleBasedStateMachine):
 
 TestJournal = Story.TestCase
 TestJournal.settings = settings(
-    max_examples=60, stateful_step_count=20, deadline=None, phases=(Phase.generate,), suppress_health_check=[HealthCheck.too_slow]
+    max_examples=60,
+    stateful_step_count=20,
+    deadline=None,
+    phases=(Phase.generate,),
+    suppress_health_check=[HealthCheck.too_slow],
 )
