@@ -108,7 +108,8 @@ def test_a_person_was_wrong_about_a_lost_order_and_puts_it_right(desk: Desk) -> 
     desk.work_at(FRIDAY, "15:45")  # it was there after all: the book has it, and the stock is left alone
     told = json.loads(desk.run("status", "--json"))
     assert told["waiting"][0]["what"] == f"unexplained +{lots} lots {lost.order.symbol} since {FRIDAY}"
-    assert f"reconcile --adopt {lost.order.symbol}" in desk.run("reconcile")
+    assert told["waiting"][0]["command"] == f"twtrader orders resolve {key} --filled --reason ..."
+    assert f"{key} --filled" in desk.run("reconcile").replace("\n", "")
     assert "can't have traded" in desk.refused(
         "orders", "resolve", key, str(lost.order.shares + 1_000), "--filled", "--reason", "x"
     )
@@ -140,6 +141,7 @@ def test_an_order_that_the_platform_took_twice_is_filled_once_and_the_rest_is_ad
     lots = ours.shares // 1_000
     seen = json.loads(desk.run("reconcile", "--json"))
     assert [problem["what"] for problem in seen["problems"]] == [f"unexplained +{lots} lots 2317"]
+    assert "reconcile --adopt 2317" in desk.run("reconcile")
     with open_ports(desk.config) as ports:  # hands off, though our rule would like to sell what it holds
         assert not [one for one in ports.journal.orders() if one.order.decided == FRIDAY and one.order.symbol == "2317"]
 
@@ -219,7 +221,7 @@ def test_dividends_are_paid_for_the_shares_held_the_day_before_and_cash_is_the_b
     ex_date = min(event.ex_date for code in market.companies for event in market.ex_events(code)
                   if event.ex_date > date(2025, 6, 30))  # fmt: skip
     index = list(market.sessions).index(ex_date)
-    start, last = market.sessions[index - 3], market.sessions[index + 1]
+    start, last = market.sessions[index - 6], market.sessions[index + 1]
     settings = SandboxSettings(
         start=at(start, "14:30"), codes=tuple(market.companies), seed=5, dividends=True,
         first=market.sessions[0], last=market.sessions[-1],
