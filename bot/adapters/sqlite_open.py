@@ -59,6 +59,26 @@ def open_database(path: Path, *, create: bool = True) -> Any:
     return db
 
 
+@contextmanager
+def writing(db: Any) -> Iterator[None]:
+    """A transaction that takes the right to write at once, or joins the one that is open.
+
+    A plain one that reads first and then writes fails with "database is locked", without waiting, when another process
+    wrote in between: the daemon and a command may both be at work.
+    """
+    if db.conn.in_transaction:
+        with db.atomic():
+            yield
+        return
+    db.conn.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        db.conn.rollback()
+        raise
+    db.conn.commit()
+
+
 @migrations()
 def m001_market(db: Any) -> None:
     """What came in: bars, closings, headlines, and what the model said of them."""
@@ -211,3 +231,19 @@ def m030_news(db: Any) -> None:
         {"symbol": str, "as_of": str, "name": str, "value": int, "reasons": str, "made_at": str},
         pk=("symbol", "as_of", "name"), strict=True,
     )  # fmt: skip
+
+
+@migrations()
+def m040_order_keys(db: Any) -> None:
+    """The key of an order names its strategy and leg too, and an order may fill in parts."""
+    from bot.adapters.sqlite_order_keys import migrate_order_keys
+
+    migrate_order_keys(db)
+
+
+@migrations()
+def m041_books(db: Any) -> None:
+    """Unexplained differences, adjustments, dividends, and the cash identity of each settlement."""
+    from bot.adapters.sqlite_order_keys import migrate_books
+
+    migrate_books(db)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ from builders import FRIDAY, RATES, REPO, THURSDAY, at, bar, checked, forecast
 
 from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
 from bot.adapters.sqlite_market import MarketStore
-from bot.adapters.sqlite_open import open_database
+from bot.adapters.sqlite_open import open_database, writing
 from bot.config import load_config
 from bot.core.decide import Decision, MarketDay, decide
 from bot.core.forecast import Article, Sentiment
 from bot.core.orders import Fill, OrderState
 from bot.core.portfolio import Portfolio
-from bot.core.settle import Settlement
+from bot.core.settle import Fate, Settlement
 from bot.errors import Refused
 
 RULES = load_config(REPO / "config.toml").rules
@@ -39,9 +40,9 @@ def decision() -> Decision:
     return decide(day, Portfolio(cash_twd=100_000_000), RULES, RATES)
 
 
-def settled(fill: Fill, *moves: tuple[str, OrderState, str]) -> Settlement:
+def settled(*fates: Fate) -> Settlement:
     """A settlement that leaves one lot of 2317 unexplained."""
-    return Settlement(moves=moves, fills=(fill,), surprises=(), unexplained={"2317": 1_000})
+    return Settlement(fates=fates, unexplained={"2317": 1_000})
 
 
 def test_a_decision_is_recorded_once(db: Any) -> None:
@@ -60,7 +61,9 @@ def test_an_illegal_step_is_refused_and_changes_nothing(db: Any) -> None:
     journal = Journal(db)
     journal.record_decision(decision(), at(THURSDAY))
     [key] = [one.order.key for one in journal.orders()]
-    with pytest.raises(ValueError, match="can't go from planned to filled"):
+    with pytest.raises(ValueError, match="can't go from planned to accepted"):
+        journal.move(key, OrderState.ACCEPTED, "", at(FRIDAY))
+    with pytest.raises(ValueError, match="what filled it must be booked with it"):
         journal.move(key, OrderState.FILLED, "", at(FRIDAY))
     assert journal.orders()[0].state is OrderState.PLANNED
     with pytest.raises(KeyError):
@@ -76,12 +79,13 @@ def test_settlement_is_all_or_nothing(db: Any) -> None:
     journal.move(key, OrderState.ACCEPTED, "", at(THURSDAY))
     fill = Fill(key=key, symbol="2330", session=FRIDAY, shares=189_000, price_x100=100_00, commission_twd=26_932,
                 tax_twd=0)  # fmt: skip
-    with pytest.raises(ValueError, match="can't go from"):
-        journal.settle(FRIDAY, settled(fill, (key, OrderState.FILLED, ""), (key, OrderState.PLANNED, "")), at(FRIDAY))
+    filled = Fate(key=key, state=OrderState.FILLED, note="", fills=(fill,))
+    with pytest.raises(ValueError, match="can't go from accepted to planned"):
+        journal.settle(FRIDAY, settled(filled, Fate(key=key, state=OrderState.PLANNED, note="")), at(FRIDAY))
     assert journal.orders()[0].state is OrderState.ACCEPTED
     assert journal.fills() == []
     assert journal.unexplained() == {}
-    journal.settle(FRIDAY, settled(fill, (key, OrderState.FILLED, "")), at(FRIDAY))
+    assert journal.settle(FRIDAY, settled(filled), at(FRIDAY)) == ["unexplained +1 lot 2317"]
     assert journal.unexplained() == {"2317": 1_000}
     assert journal.portfolio().cash_twd == 100_000_000 - 18_900_000 - 26_932
     assert journal.portfolio().shares_of("2330") == 189_000
@@ -159,3 +163,16 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
         open_database(tmp_path / "x.db")
     with pytest.raises(Refused, match="no such database"):
         open_database(tmp_path / "y.db", create=False)
+
+
+def test_who_writes_takes_the_right_to_at_once(tmp_path: Path) -> None:
+    """A command that reads, then writes, while the daemon writes too must wait for it and not fail."""
+    one, other = open_database(tmp_path / "x.db"), open_database(tmp_path / "x.db")
+    other.execute("pragma busy_timeout = 0")
+    with writing(one), pytest.raises(sqlite3.OperationalError, match="database is locked"), writing(other):
+        pytest.fail("both write")
+    row = {"symbol": "2330", "name": "x", "board": "twse"}
+    with pytest.raises(sqlite3.IntegrityError), writing(one):
+        one["companies"].insert_all([row, row])
+    with writing(other):
+        assert other["companies"].count == 0
