@@ -186,16 +186,26 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShioajiConfig:
+    """What SinoPac's SDK needs beside its secrets."""
+
+    account: str
+    odd_lots: Literal["intraday", "after_hours"]
+    ca_path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
     """Where orders go."""
 
-    kind: Literal["paper", "stock_api"]
+    kind: Literal["paper", "stock_api", "shioaji"]
     start_cash_twd: int
     fill_rule: FillRule
     base_url: str
     allow_plain_http: bool
     live: bool
     timeout_s: float
+    shioaji: ShioajiConfig
 
     def __post_init__(self) -> None:
         """Refuse an account that opened with nothing."""
@@ -274,10 +284,17 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
         store=dataclasses.replace(config.store, path=base / config.store.path),
         model=dataclasses.replace(config.model, folder=base / config.model.folder),
         backtest=dataclasses.replace(config.backtest, reports=base / config.backtest.reports),
+        broker=dataclasses.replace(config.broker, shioaji=_anchored(config.broker.shioaji, base)),
         universe=dataclasses.replace(
             config.universe, file=str(base / config.universe.file) if config.universe.file else ""
         ),
     )
+
+
+def _anchored(shioaji: ShioajiConfig, base: Path) -> ShioajiConfig:
+    """The same with its certificate's path taken from `base`; an empty path stays empty."""
+    named = shioaji.ca_path != Path()
+    return dataclasses.replace(shioaji, ca_path=base / shioaji.ca_path) if named else shioaji
 
 
 def secret(name: str) -> str:
