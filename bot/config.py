@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -18,6 +17,8 @@ import msgspec
 
 from bot.core.costs import CostRates
 from bot.core.decide import Rules
+from bot.core.lateness import Late
+from bot.core.limits import Limits
 from bot.errors import ConfigError
 
 TAIPEI: Final = ZoneInfo("Asia/Taipei")
@@ -63,6 +64,7 @@ class Timetable:
     decide: str
     send: str
     misfire_grace_s: int
+    late: Late
 
     def __post_init__(self) -> None:
         """Refuse what is no time of day, and an order in which a stage would miss what it needs."""
@@ -231,12 +233,18 @@ class Config:
     broker: BrokerConfig
     costs: CostRates
     rules: Rules
+    limits: Limits
     backtest: BacktestConfig
 
     def __post_init__(self) -> None:
         """Refuse a history too short for a question."""
         if self.history.sessions < self.model.past_sessions:
             raise ValueError("`history.sessions` must be at least `model.past_sessions`")
+        offset_bps = max(abs(self.rules.buy_offset_bps), abs(self.rules.sell_offset_bps))
+        if 0 < self.limits.price_band_bps < offset_bps:
+            raise ValueError(
+                "`limits.price_band_bps` would refuse every order of `rules.buy_offset_bps`/`sell_offset_bps`"
+            )
 
 
 def load_config(path: Path) -> Config:
@@ -278,18 +286,6 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
             config.universe, file=str(base / config.universe.file) if config.universe.file else ""
         ),
     )
-
-
-def secret(name: str) -> str:
-    """The secret in the environment variable `name`.
-
-    Raises:
-        ConfigError: it is not set.
-    """
-    value = os.environ.get(name, "")
-    if not value:
-        raise ConfigError(f"the environment variable {name} is not set")
-    return value
 
 
 def _decode(kind: type, value: Any) -> Any:
