@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -269,6 +270,7 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
     Raises:
         ConfigError: as `load_config`.
     """
+    _refuse_secrets(told, path)
     unknown = _unknown_key(told, Config, "")
     if unknown:
         raise ConfigError(f"{path}: unknown key `{unknown}`")
@@ -293,6 +295,30 @@ def _decode(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
     raise ValueError(f"expected {kind.__name__}, got {type(value).__name__}")
+
+
+_USER_IN_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*@")
+# Words that name a secret in a key of config.toml. No key of ours has one of them.
+_SECRET_WORDS: Final = re.compile(
+    r"pass(word|wd|phrase|code)?$|secret|token$|credential|(^|_)(api_?)?key$|^account$|^person_?id$"
+)
+
+
+def _refuse_secrets(told: Mapping[str, Any], path: Path, prefix: str = "") -> None:
+    """Refuse a key that is named like a secret, and an address with a password in it. No value is in the message.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    for key, value in told.items():
+        where = f"{path}: `{prefix}{key}`"
+        if _SECRET_WORDS.search(key.lower()):
+            raise ConfigError(f"{where} looks like a secret, and those are never here: see `twtrader secrets`")
+        if isinstance(value, Mapping):
+            _refuse_secrets(value, path, f"{prefix}{key}.")
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and _USER_IN_ADDRESS.match(text.strip()) for text in texts):
+            raise ConfigError(f"{where} has a name or a password in its address: leave the part before the @ away")
 
 
 def _unknown_key(told: Mapping[str, Any], kind: type, prefix: str) -> str | None:

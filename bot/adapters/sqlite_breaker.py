@@ -40,11 +40,11 @@ class BreakerStore:
         open_trip = self.open_trip()
         if open_trip is not None:
             newest = next(self.db.query("select max(session) as session from equity"))["session"]
-            self.db.execute(
-                "update breaker_trips set reset_at = ?, counts_from = ? where reset_at is null",
-                [at.isoformat(), newest or open_trip.session.isoformat()],
-            )
-            self.db.conn.commit()
+            with self.db.atomic():
+                self.db.execute(
+                    "update breaker_trips set reset_at = ?, counts_from = ? where reset_at is null",
+                    [at.isoformat(), newest or open_trip.session.isoformat()],
+                )
         return open_trip
 
     def counts_from(self) -> date:
