@@ -17,7 +17,10 @@ from bot.errors import BotError, ConfigError, Refused
 from bot.exrights_cli import exrights
 from bot.llm_cli import model_app
 from bot.news_cli import news_app
+from bot.secrets import Redacting, guard_output, redacted
+from bot.secrets_cli import secrets_app
 from bot.sessions_cli import sessions
+from bot.stops_cli import halt, resume
 
 app = typer.Typer(
     name="twtrader",
@@ -31,17 +34,21 @@ app.add_typer(backtest_app, name="backtest")
 app.add_typer(news_app, name="news")
 app.add_typer(data_app, name="data")
 data_app.command()(exrights)
+app.add_typer(secrets_app, name="secrets")
 app.command()(sessions)
+app.command()(halt)
+app.command()(resume)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 
 
 def main() -> None:
     """Run the command; a user's problem is one clear line on stderr and exit code 1."""
+    guard_output()
     try:
         app()
     except (BotError, sqlite3.Error) as error:
-        typer.echo(f"twtrader: {error}", err=True)
+        typer.echo(redacted(f"twtrader: {error}"), err=True)
         sys.exit(1)
 
 
@@ -82,7 +89,9 @@ def run(
     from bot.adapters.process_lock import only_one
     from bot.config import load_config
 
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("apscheduler", "httpx", "httpcore", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     config = load_config(context.obj)
@@ -219,13 +228,14 @@ def _snapshot(config: Any, db: Any) -> Any:
     from contextlib import closing, nullcontext
 
     from bot.adapters.clocks import SandboxClock, clock_at
+    from bot.adapters.halt_switch import HaltSwitch
     from bot.adapters.sqlite_journal import Journal
     from bot.adapters.sqlite_sessions import SessionStore
     from bot.calendar import stored_calendar
     from bot.status import read_snapshot
     from bot.timetable import next_jobs
 
-    clock = clock_at(config.clock.url)
+    clock, halted = clock_at(config.clock.url), HaltSwitch(config.store.path, db).read()
     try:
         with closing(clock) if isinstance(clock, SandboxClock) else nullcontext(clock) as told:
             now = told.now()
@@ -233,8 +243,9 @@ def _snapshot(config: Any, db: Any) -> Any:
         runs = Journal(db).last_stages()
         if not runs:
             raise
-        return read_snapshot(db, max(run.started_at for run in runs), (), f"as of the last stage; {gone}")
-    return read_snapshot(db, now, next_jobs(config.timetable, now, stored_calendar(SessionStore(db))))
+        return read_snapshot(db, max(run.started_at for run in runs), (), f"as of the last stage; {gone}", halted)
+    jobs = next_jobs(config.timetable, now, stored_calendar(SessionStore(db)))
+    return read_snapshot(db, now, jobs, halted=halted)
 
 
 @app.command()

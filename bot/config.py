@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -18,6 +18,8 @@ import msgspec
 
 from bot.core.costs import CostRates
 from bot.core.decide import Rules
+from bot.core.lateness import Late
+from bot.core.limits import Limits
 from bot.errors import ConfigError
 
 TAIPEI: Final = ZoneInfo("Asia/Taipei")
@@ -63,6 +65,7 @@ class Timetable:
     decide: str
     send: str
     misfire_grace_s: int
+    late: Late
 
     def __post_init__(self) -> None:
         """Refuse what is no time of day, and an order in which a stage would miss what it needs."""
@@ -241,12 +244,18 @@ class Config:
     broker: BrokerConfig
     costs: CostRates
     rules: Rules
+    limits: Limits
     backtest: BacktestConfig
 
     def __post_init__(self) -> None:
         """Refuse a history too short for a question."""
         if self.history.sessions < self.model.past_sessions:
             raise ValueError("`history.sessions` must be at least `model.past_sessions`")
+        offset_bps = max(abs(self.rules.buy_offset_bps), abs(self.rules.sell_offset_bps))
+        if 0 < self.limits.price_band_bps < offset_bps:
+            raise ValueError(
+                "`limits.price_band_bps` would refuse every order of `rules.buy_offset_bps`/`sell_offset_bps`"
+            )
 
 
 def load_config(path: Path) -> Config:
@@ -271,6 +280,7 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
     Raises:
         ConfigError: as `load_config`.
     """
+    _refuse_secrets(told, path)
     unknown = _unknown_key(told, Config, "")
     if unknown:
         raise ConfigError(f"{path}: unknown key `{unknown}`")
@@ -297,23 +307,35 @@ def _anchored(shioaji: ShioajiConfig, base: Path) -> ShioajiConfig:
     return dataclasses.replace(shioaji, ca_path=base / shioaji.ca_path) if named else shioaji
 
 
-def secret(name: str) -> str:
-    """The secret in the environment variable `name`.
-
-    Raises:
-        ConfigError: it is not set.
-    """
-    value = os.environ.get(name, "")
-    if not value:
-        raise ConfigError(f"the environment variable {name} is not set")
-    return value
-
-
 def _decode(kind: type, value: Any) -> Any:
     """Paths are the one type here that msgspec does not know."""
     if kind is Path and isinstance(value, str):
         return Path(value)
     raise ValueError(f"expected {kind.__name__}, got {type(value).__name__}")
+
+
+_USER_IN_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*@")
+# Words that name a secret in a key of config.toml. No key of ours has one of them.
+_SECRET_WORDS: Final = re.compile(
+    r"pass(word|wd|phrase|code)?$|secret|token$|credential|(^|_)(api_?)?key$|^account$|^person_?id$"
+)
+
+
+def _refuse_secrets(told: Mapping[str, Any], path: Path, prefix: str = "") -> None:
+    """Refuse a key that is named like a secret, and an address with a password in it. No value is in the message.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    for key, value in told.items():
+        where = f"{path}: `{prefix}{key}`"
+        if _SECRET_WORDS.search(key.lower()):
+            raise ConfigError(f"{where} looks like a secret, and those are never here: see `twtrader secrets`")
+        if isinstance(value, Mapping):
+            _refuse_secrets(value, path, f"{prefix}{key}.")
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and _USER_IN_ADDRESS.match(text.strip()) for text in texts):
+            raise ConfigError(f"{where} has a name or a password in its address: leave the part before the @ away")
 
 
 def _unknown_key(told: Mapping[str, Any], kind: type, prefix: str) -> str | None:

@@ -14,6 +14,7 @@ from typing import Final
 from bot.adapters.sqlite_journal import StageRun
 from bot.config import Config
 from bot.errors import DataMissing, Transient
+from bot.secrets import redacted
 from bot.stages.decide import decide_orders
 from bot.stages.forecast import ask_model
 from bot.stages.news import gather_news
@@ -49,7 +50,8 @@ def run_stage(stage: str, session: date, ports: Ports, config: Config) -> StageR
         result = STAGE_WORK[stage](session, ports, config)
     except (DataMissing, Transient) as missing:
         result = Outcome(outcome="waiting" if stage in WAITS_UNTIL else "failed", detail=str(missing))
-    if result.outcome == "waiting" and started_at >= _gives_up_at(stage, session, config):
+    # `send` waits as long as it may by itself: it knows the opening after which nothing may leave.
+    if result.outcome == "waiting" and stage in WAITS_UNTIL and started_at >= _gives_up_at(stage, session, config):
         result = Outcome(outcome=result.in_the_end, detail=result.detail)
     run = StageRun(
         session=session,
@@ -57,7 +59,7 @@ def run_stage(stage: str, session: date, ports: Ports, config: Config) -> StageR
         started_at=started_at,
         duration_s=round(monotonic.perf_counter() - begun, 3),
         outcome=result.outcome,
-        detail=result.detail,
+        detail=redacted(result.detail),
     )
     ports.journal.record_stage(run)
     if run.outcome in {"failed", "closed"}:
@@ -69,4 +71,4 @@ def run_stage(stage: str, session: date, ports: Ports, config: Config) -> StageR
 
 def _gives_up_at(stage: str, session: date, config: Config) -> datetime:
     """The moment from which `stage` waits no longer."""
-    return datetime.combine(session, config.timetable.at(WAITS_UNTIL.get(stage, stage)))
+    return datetime.combine(session, config.timetable.at(WAITS_UNTIL[stage]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.broker_stock_api import StockApiBroker
 from bot.adapters.clocks import SandboxClock, clock_at
 from bot.adapters.company_names import symbols_of
+from bot.adapters.halt_switch import HaltSwitch
+from bot.adapters.sqlite_breaker import BreakerStore
 from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_market import MarketStore
@@ -25,6 +26,7 @@ from bot.core.brokerage import Abilities
 from bot.errors import ConfigError
 from bot.news import NEWSAPI
 from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed
+from bot.secrets import optional_secret
 from bot.stages.stage import Ports
 from bot.universe import load_universe
 
@@ -117,7 +119,7 @@ def check_engine(config: Config) -> None:
 
 def news_of(config: Config, clock: Clock, store: NewsStore) -> NewsFeed | None:
     """NewsAPI, if its key is set; each request is counted in `store` before it leaves."""
-    key = os.environ.get("NEWSAPI_KEY", "")
+    key = optional_secret("NEWSAPI_KEY")
     if not key:
         return None
     from bot.adapters.newsapi_articles import NewsApiArticles
@@ -212,4 +214,6 @@ def open_ports(config: Config) -> Iterator[Ports]:
             choose=choose,
             signals_of=signals_of,
             signals=SignalStore(db),
+            halt=HaltSwitch(config.store.path, db),
+            breaker=BreakerStore(db),
         )

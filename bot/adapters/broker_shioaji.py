@@ -24,7 +24,7 @@ from bot.adapters.shioaji_reading import (
     tag_of,
     text_of,
 )
-from bot.adapters.shioaji_sdk import Session, TradeSeen, check_ready, hide, log_in
+from bot.adapters.shioaji_sdk import Session, TradeSeen, check_ready, log_in
 from bot.config import BrokerConfig
 from bot.core.brokerage import T_PLUS_2, Abilities, Report
 from bot.core.market import Bar, from_x100
@@ -32,6 +32,7 @@ from bot.core.orders import Order, OrderState, Side
 from bot.errors import BotError, DataMissing
 from bot.live import require_live
 from bot.ports import Receipt
+from bot.secrets import redacted
 
 REPLY_CHARS: Final = 200
 SIMULATION: Final = Abilities(
@@ -96,8 +97,8 @@ class ShioajiBroker:
         try:
             trade = session.api.place_order(contract, wanted, self._timeout_ms)
         except Exception as failed:  # noqa: BLE001  (a closed SDK: whatever it raises, the order may be there)
-            return self._failed(session, failed)
-        receipt = self._receipt(session, trade)
+            return _failed(session, failed)
+        receipt = _receipt(trade)
         return self._looked_up(order, receipt) if receipt.state is OrderState.UNKNOWN else receipt
 
     def cancel(self, order: Order) -> Receipt:
@@ -113,7 +114,7 @@ class ShioajiBroker:
             try:
                 session.api.cancel_order(trade, self._timeout_ms)
             except Exception as failed:  # noqa: BLE001  (as with an order: the list decides)
-                refused = self._failed(session, failed)
+                refused = _failed(session, failed)
                 if refused.state is OrderState.REJECTED:
                     return refused
         return self._cancelled(order)
@@ -155,7 +156,8 @@ class ShioajiBroker:
             DataMissing: the reading failed, or an order is there more than once.
         """
         by_key = {order.key: order for order in orders}
-        return {key: self._redacted(report_of(trade, by_key[key])) for key, trade in self._listed(orders).items()}
+        reports = {key: report_of(trade, by_key[key]) for key, trade in self._listed(orders).items()}
+        return {key: replace(report, note=_said(report.note)) for key, report in reports.items()}
 
     def prices_x100(self, orders: Sequence[Order]) -> Mapping[str, int]:
         """The mean price of what traded, to the nearest hundredth; `order_states` has the deals themselves.
@@ -208,27 +210,6 @@ class ShioajiBroker:
             account=session.account,
         )
         return contract, wanted
-
-    def _receipt(self, session: Session, trade: TradeSeen) -> Receipt:
-        """What the reply to an order says; `PendingSubmit` is no acknowledgement."""
-        said, message = text_of(trade.status.status), str(trade.status.msg or "")
-        known = {
-            "PreSubmitted": OrderState.ACCEPTED,
-            "Submitted": OrderState.ACCEPTED,
-            "PartFilled": OrderState.ACCEPTED,
-            "Filled": OrderState.ACCEPTED,
-            "Failed": OrderState.UNKNOWN if is_doubtful(message) else OrderState.REJECTED,
-        }
-        state = known.get(said, OrderState.UNKNOWN)
-        return Receipt(state=state, reply=self._said(session, f"{said} {trade.order.id} {message}".strip()))
-
-    def _failed(self, session: Session, failed: Exception) -> Receipt:
-        """Refused if the order can't have got through, else unknown."""
-        refusals = tuple(getattr(session.module, name) for name in _REFUSALS)
-        at_the_door = isinstance(failed, session.module.ServerError) and _REFUSED_AT_THE_DOOR.search(str(failed))
-        certain = isinstance(failed, refusals) or bool(at_the_door)
-        state = OrderState.REJECTED if certain else OrderState.UNKNOWN
-        return Receipt(state=state, reply=self._said(session, f"{type(failed).__name__}: {failed}"))
 
     def _looked_up(self, order: Order, receipt: Receipt) -> Receipt:
         """`receipt`, or what the list says if that is more."""
@@ -284,8 +265,7 @@ class ShioajiBroker:
                 session = self._logged_in()
                 return read(session)
         except (session.module.ShioajiError, OSError) as failed:
-            said = self._said(session, f"{type(failed).__name__}: {failed}")
-            raise DataMissing(f"{what}: {said}") from None
+            raise DataMissing(_said(f"{what}: {type(failed).__name__}: {failed}")) from None
 
     def _shaped(self, what: str, read: Callable[[], _T]) -> _T:
         """`read`, whose answer may lack a field or be no list at all.
@@ -298,13 +278,33 @@ class ShioajiBroker:
         except (AttributeError, TypeError) as odd:
             raise DataMissing(f"{what}: an answer of an odd shape ({odd})") from None
 
-    def _redacted(self, report: Report) -> Report:
-        return replace(report, note=self._said(self._logged_in(), report.note))
 
-    @staticmethod
-    def _said(session: Session, text: str) -> str:
-        """SinoPac's words without what must not be seen, cut to a length that can be stored."""
-        return hide(text, session.hidden)[:REPLY_CHARS]
+def _receipt(trade: TradeSeen) -> Receipt:
+    """What the reply to an order says; `PendingSubmit` is no acknowledgement."""
+    said, message = text_of(trade.status.status), str(trade.status.msg or "")
+    known = {
+        "PreSubmitted": OrderState.ACCEPTED,
+        "Submitted": OrderState.ACCEPTED,
+        "PartFilled": OrderState.ACCEPTED,
+        "Filled": OrderState.ACCEPTED,
+        "Failed": OrderState.UNKNOWN if is_doubtful(message) else OrderState.REJECTED,
+    }
+    state = known.get(said, OrderState.UNKNOWN)
+    return Receipt(state=state, reply=_said(f"{said} {trade.order.id} {message}".strip()))
+
+
+def _failed(session: Session, failed: Exception) -> Receipt:
+    """Refused if the order can't have got through, else unknown."""
+    refusals = tuple(getattr(session.module, name) for name in _REFUSALS)
+    at_the_door = isinstance(failed, session.module.ServerError) and _REFUSED_AT_THE_DOOR.search(str(failed))
+    certain = isinstance(failed, refusals) or bool(at_the_door)
+    state = OrderState.REJECTED if certain else OrderState.UNKNOWN
+    return Receipt(state=state, reply=_said(f"{type(failed).__name__}: {failed}"))
+
+
+def _said(text: str) -> str:
+    """SinoPac's words without what must not be seen, then cut to a length that can be stored."""
+    return redacted(text)[:REPLY_CHARS]
 
 
 def _found(trades: Sequence[TradeSeen], orders: Sequence[Order]) -> dict[str, TradeSeen]:

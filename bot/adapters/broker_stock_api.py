@@ -6,7 +6,6 @@ again, and a holdings answer of any odd shape is a failed reading, never an empt
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import date, time
 from typing import Final
@@ -15,12 +14,14 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from bot.config import BrokerConfig, secret
+from bot.config import BrokerConfig
 from bot.core.brokerage import Abilities
 from bot.core.market import LOT_SHARES, Bar, from_x100
 from bot.core.orders import Order, OrderState
 from bot.errors import ConfigError, DataMissing
+from bot.live import require_live
 from bot.ports import Receipt
+from bot.secrets import secret
 
 REPLY_CHARS: Final = 200  # enough to read why, too little to store a page of HTML
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -170,9 +171,5 @@ def check_address(config: BrokerConfig) -> None:
     loopback = parts.hostname in _LOOPBACK
     if parts.scheme == "http" and not loopback and not config.allow_plain_http:
         raise ConfigError("`broker.base_url` is plain http, which shows the password: see `broker.allow_plain_http`")
-    if loopback:
-        return
-    if not config.live:
-        raise ConfigError(f"`broker.live` is false, so no order may leave for {parts.hostname}")
-    if os.environ.get("TWTRADER_LIVE") != "1":
-        raise ConfigError(f"TWTRADER_LIVE=1 is not set, so no order may leave for {parts.hostname}")
+    if not loopback:
+        require_live(str(parts.hostname), live=config.live)

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
-from bot.config import BrokerConfig, secret
+from bot.config import BrokerConfig
 from bot.errors import ConfigError, DataMissing, Refused
+from bot.secrets import hide as hide_everywhere
+from bot.secrets import redacted, secret
 
 KEY = "TWTRADER_SHIOAJI_KEY"
 SECRET = "TWTRADER_SHIOAJI_SECRET"  # noqa: S105  (the name of the variable)
@@ -149,12 +151,11 @@ class Sdk(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A login: the SDK's module (types and errors), its client, the account, and what must not be seen in texts."""
+    """A login: the SDK's module (types and errors), its client and the account."""
 
     module: ModuleType
     api: Sdk
     account: Any
-    hidden: tuple[str, ...]
 
 
 def load_sdk() -> ModuleType:
@@ -202,20 +203,19 @@ def log_in(config: BrokerConfig) -> Session:
     """
     check_ready(config)
     module = load_sdk()
-    key, secret_key = secret(KEY), secret(SECRET)
-    hidden = [key, secret_key, *([secret(CA_PASSWORD)] if config.live else [])]
     try:
         api = module.Shioaji(simulation=not config.live)
-        accounts = list(api.login(api_key=key, secret_key=secret_key, subscribe_trade=False))
+        accounts = list(api.login(api_key=secret(KEY), secret_key=secret(SECRET), subscribe_trade=False))
         account = account_of(accounts, config.shioaji.account)
-        if config.live and not api.activate_ca(ca_path=str(config.shioaji.ca_path), ca_passwd=hidden[-1]):
+        if config.live and not api.activate_ca(ca_path=str(config.shioaji.ca_path), ca_passwd=secret(CA_PASSWORD)):
             raise DataMissing("Shioaji: the certificate was not accepted")
     except module.ShioajiValueError as wrong:
-        raise ConfigError(hide(f"{KEY} or {SECRET}: {wrong}", hidden)) from None
+        raise ConfigError(redacted(f"{KEY} or {SECRET}: {wrong}")) from None
     except module.ShioajiError as failed:
-        raise DataMissing(hide(f"Shioaji login: {type(failed).__name__}: {failed}", hidden)) from None
-    hidden += [str(account.person_id), str(account.account_id)]
-    return Session(module=module, api=api, account=account, hidden=tuple(one for one in hidden if one))
+        raise DataMissing(redacted(f"Shioaji login: {type(failed).__name__}: {failed}")) from None
+    for private in (str(account.person_id), str(account.account_id)):
+        hide_everywhere(private)
+    return Session(module=module, api=api, account=account)
 
 
 def account_of(accounts: Sequence[Any], wanted: str) -> Any:
@@ -231,10 +231,3 @@ def account_of(accounts: Sequence[Any], wanted: str) -> Any:
             f"`broker.shioaji.account` fits {len(fitting)} of {len(stock)} stock accounts; it must fit one"
         )
     return fitting[0]
-
-
-def hide(text: str, hidden: Sequence[str]) -> str:
-    """`text` without what must not be seen, longest first so that no part of one is left over."""
-    for one in sorted((one for one in hidden if one), key=len, reverse=True):
-        text = text.replace(one, "***")
-    return text

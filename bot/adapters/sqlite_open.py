@@ -211,3 +211,16 @@ def m030_news(db: Any) -> None:
         {"symbol": str, "as_of": str, "name": str, "value": int, "reasons": str, "made_at": str},
         pk=("symbol", "as_of", "name"), strict=True,
     )  # fmt: skip
+
+
+@migrations()
+def m050_stops(db: Any) -> None:
+    """The kill switch's rows, and what tripped the breaker."""
+    db["halts"].create(
+        {"id": int, "halted_at": str, "reason": str, "resumed_at": str},
+        pk="id", strict=True, not_null={"halted_at", "reason"},
+    )  # fmt: skip
+    db["breaker_trips"].create(
+        {"id": int, "session": str, "text": str, "tripped_at": str, "counts_from": str, "reset_at": str},
+        pk="id", strict=True, not_null={"session", "text", "tripped_at"},
+    )  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
@@ -13,8 +15,8 @@ from starlette.routing import Route
 from bot.errors import Refused
 from bot.sandbox.account import Account, Reservation, available_twd
 from bot.sandbox.faults import Fault, Wire
-from bot.sandbox.settings import day, moment
-from bot.sandbox.world import World, world_behind
+from bot.sandbox.settings import SandboxSettings, day, moment
+from bot.sandbox.world import World, world_behind, world_of
 
 
 def book_of(name: str, account: Account, world: World) -> dict[str, Any]:
@@ -133,6 +135,40 @@ async def _clear_faults(request: Request) -> JSONResponse:
     return JSONResponse({"waiting": 0})
 
 
+async def _posts(request: Request) -> JSONResponse:
+    return JSONResponse({"posts": _wire(request).posts})
+
+
+async def _reset(request: Request) -> JSONResponse:
+    """Another world in the same process: its market, clock, books, faults and logs begin anew."""
+    try:
+        world = world_of(_other_settings(world_behind(request).settings, await _body_of(request)))
+    except (Refused, TypeError, ValueError) as wrong:
+        return _refused(wrong)
+    request.app.state.world = world
+    _wire(request).forget()
+    return JSONResponse({"now": world.now().isoformat()})
+
+
+def _other_settings(before: SandboxSettings, told: Mapping[str, Any]) -> SandboxSettings:
+    """`before` with what is told: start, seed, codes, cash_twd.
+
+    Raises:
+        Refused: something else is told, or a value can't be used.
+        TypeError, ValueError: a value has the wrong type.
+    """
+    unknown = told.keys() - {"start", "seed", "codes", "cash_twd"}
+    if unknown:
+        raise Refused(f"a reset takes start, seed, codes and cash_twd, not {', '.join(sorted(unknown))}")
+    return replace(
+        before,
+        start=moment(str(told.get("start", before.start.isoformat()))),
+        seed=int(told.get("seed", before.seed)),
+        codes=tuple(str(code) for code in told.get("codes", before.codes)),
+        cash_twd=int(told.get("cash_twd", before.cash_twd)),
+    )
+
+
 async def _requests(request: Request) -> JSONResponse:
     wire = _wire(request)
     return JSONResponse({"counts": dict(wire.counts), "recent": list(wire.recent)})
@@ -153,4 +189,6 @@ CONTROL_ROUTES: Final = [
     Route("/faults", _add_fault, methods=["POST"]),
     Route("/faults", _clear_faults, methods=["DELETE"]),
     Route("/requests", _requests),
+    Route("/posts", _posts),
+    Route("/reset", _reset, methods=["POST"]),
 ]

@@ -23,6 +23,7 @@ class World:
 
     def __init__(self, settings: SandboxSettings, market: Market, clock: SandboxClock) -> None:
         """Every account opens with the settings' cash; what was before the start is settled history."""
+        self.settings = settings
         self.market = market
         self.clock = clock
         self.news = NewsDesk(market, settings.seed)
@@ -32,6 +33,7 @@ class World:
         self.accounts = {
             name: Account(portfolio=Portfolio(cash_twd=settings.cash_twd)) for name, _ in settings.accounts
         }
+        self.before_settlement = dict(self.accounts)  # each book as it was before the last session was settled
         self._settled = _sessions_settled(market, clock.now())
 
     def now(self) -> datetime:
@@ -65,6 +67,7 @@ class World:
         """Settle each session whose 15:30 has passed, oldest first."""
         due = _sessions_settled(self.market, now)
         for session in self.market.sessions[self._settled : due]:
+            self.before_settlement = dict(self.accounts)
             for name, account in self.accounts.items():
                 symbols = {order.symbol for order in account.waiting}
                 rows = {symbol: self.market.quotes(symbol).get(session) for symbol in symbols}
