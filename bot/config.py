@@ -192,7 +192,6 @@ class ModelConfig:
 class ShioajiConfig:
     """What SinoPac's SDK needs beside its secrets."""
 
-    account: str
     odd_lots: Literal["intraday", "after_hours"]
     ca_path: Path
 

@@ -30,6 +30,7 @@ KNOWN: Final = {
     "NEWSAPI_KEY": "NewsAPI's key",
     "TWTRADER_SHIOAJI_KEY": "SinoPac's API key",
     "TWTRADER_SHIOAJI_SECRET": "SinoPac's secret key",
+    "TWTRADER_SHIOAJI_ACCOUNT": "the number of the stock account at SinoPac, where there is more than one",
     "TWTRADER_SHIOAJI_CA_PASSWORD": "the password of SinoPac's certificate, for live orders",
 }
 

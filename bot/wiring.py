@@ -65,7 +65,7 @@ def board_of(config: Config, db: Any, symbol: str) -> str:
 def account_address(config: BrokerConfig) -> str:
     """Where the account is: a rehearsal's books never become the real ones."""
     if config.kind == "shioaji":
-        return f"SinoPac {'live' if config.live else 'simulation'} {config.shioaji.account}".rstrip()
+        return "SinoPac live" if config.live else "SinoPac simulation"
     return config.base_url if config.kind == "stock_api" else ""
 
 

@@ -17,11 +17,12 @@ from typing import Any, Protocol
 from bot.config import BrokerConfig
 from bot.errors import ConfigError, DataMissing, Refused
 from bot.secrets import hide as hide_everywhere
-from bot.secrets import redacted, secret
+from bot.secrets import optional_secret, redacted, secret
 
 KEY = "TWTRADER_SHIOAJI_KEY"
 SECRET = "TWTRADER_SHIOAJI_SECRET"  # noqa: S105  (the name of the variable)
 NOT_INSTALLED = '`broker.kind` is "shioaji", but SinoPac\'s SDK is not installed: pip install "twtrader[shioaji]"'
+ACCOUNT = "TWTRADER_SHIOAJI_ACCOUNT"
 CA_PASSWORD = "TWTRADER_SHIOAJI_CA_PASSWORD"  # noqa: S105
 
 
@@ -206,7 +207,7 @@ def log_in(config: BrokerConfig) -> Session:
     try:
         api = module.Shioaji(simulation=not config.live)
         accounts = list(api.login(api_key=secret(KEY), secret_key=secret(SECRET), subscribe_trade=False))
-        account = account_of(accounts, config.shioaji.account)
+        account = account_of(accounts, optional_secret(ACCOUNT))
         if config.live and not api.activate_ca(ca_path=str(config.shioaji.ca_path), ca_passwd=secret(CA_PASSWORD)):
             raise DataMissing("Shioaji: the certificate was not accepted")
     except module.ShioajiValueError as wrong:
@@ -227,7 +228,5 @@ def account_of(accounts: Sequence[Any], wanted: str) -> Any:
     stock = [one for one in accounts if one.account_type.name == "Stock"]
     fitting = [one for one in stock if one.account_id == wanted] if wanted else stock
     if len(fitting) != 1:
-        raise ConfigError(
-            f"`broker.shioaji.account` fits {len(fitting)} of {len(stock)} stock accounts; it must fit one"
-        )
+        raise ConfigError(f"{ACCOUNT} fits {len(fitting)} of {len(stock)} stock accounts; it must fit one")
     return fitting[0]

@@ -9,6 +9,7 @@ time-out may come after the order is there; a deal may be told twice; cash moves
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,9 @@ import pytest
 from bot.adapters.shioaji_sdk import Session
 from bot.core.costs import CostRates
 from bot.core.market import LOT_SHARES
+from bot.secrets import hide
 
+os.environ.setdefault("SJ_LOG_PATH", os.devnull)  # or it writes a log into the working folder
 sj = pytest.importorskip("shioaji", reason="SinoPac's SDK is not installed (pip install 'twtrader[shioaji]')")
 
 TAG = re.compile(r"[0-9A-Za-z]{0,6}")  # what `custom_field` may hold
@@ -115,8 +118,9 @@ class SinoPac:
 
     def session(self) -> Session:
         self.logins += 1
-        hidden = ("k3y-canary", "s3cret-canary", self.account.person_id, self.account.account_id)
-        return Session(module=sj, api=self, account=self.account, hidden=hidden)
+        for one in (self.account.person_id, self.account.account_id):
+            hide(one)
+        return Session(module=sj, api=self, account=self.account)
 
     def _call(self, name: str, answer: Any) -> Any:
         if name in self.failing:
@@ -175,7 +179,9 @@ class SinoPac:
 
     def settlements(self, account: Any, timeout: int) -> Any:
         days = [date(2025, 1, 3), date(2025, 1, 6), date(2025, 1, 7)]
-        rows = [SettlementV1(day, float(twd), t) for t, (day, twd) in enumerate(zip(days, self.pending_twd, strict=True))]
+        rows = [
+            SettlementV1(day, float(twd), t) for t, (day, twd) in enumerate(zip(days, self.pending_twd, strict=True))
+        ]
         return self._call("settlements", rows)
 
     def logout(self) -> None:
@@ -201,7 +207,9 @@ class SinoPac:
     def _filled(self, trade: Trade, parts: int, stop_after: int | None) -> Trade:
         size, rest = divmod(trade.order.quantity, parts)
         sizes = [size + (number < rest) for number in range(parts)]
-        deals = [Deal(f"{n:06d}", trade.order.price, one, 1_735_866_000.0 + n) for n, one in enumerate(sizes[:stop_after], 1)]
+        deals = [
+            Deal(f"{n:06d}", trade.order.price, one, 1_735_866_000.0 + n) for n, one in enumerate(sizes[:stop_after], 1)
+        ]
         done = sum(deal.quantity for deal in deals)
         shares = done * trade.unit * (1 if trade.shares > 0 else -1)
         code = trade.contract.code
