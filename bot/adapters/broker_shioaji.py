@@ -21,13 +21,14 @@ from bot.adapters.shioaji_reading import (
     is_ours,
     lot_of,
     report_of,
+    rows_of,
     tag_of,
     text_of,
 )
 from bot.adapters.shioaji_sdk import Session, TradeSeen, check_ready, log_in
 from bot.config import BrokerConfig
 from bot.core.brokerage import T_PLUS_2, Abilities, Report
-from bot.core.market import Bar, from_x100
+from bot.core.market import MOST_LOTS, Bar, from_x100
 from bot.core.orders import Order, OrderState, Side
 from bot.errors import BotError, DataMissing
 from bot.live import require_live
@@ -38,6 +39,7 @@ REPLY_CHARS: Final = 200
 SIMULATION: Final = Abilities(
     lot_shares=1,
     odd_apart=True,
+    most_lots=MOST_LOTS,
     can_cancel=True,
     lists_orders=True,
     tells_fills=True,
@@ -81,6 +83,7 @@ class ShioajiBroker:
         self._odd_lot = _ODD_LOTS[config.shioaji.odd_lots]
         self._timeout_ms = int(config.timeout_s * 1000)
         self._session: Session | None = None
+        self._over: date | None = None  # the newest session that is
 
     def submit(self, order: Order) -> Receipt:
         """Send the order once, with its tag; what the reply leaves open is looked up once, then it is `unknown`.
@@ -95,21 +98,21 @@ class ShioajiBroker:
         except BotError as failed:  # nothing left yet
             return Receipt(state=OrderState.REJECTED, reply=f"no connection: {failed}")
         try:
-            trade = session.api.place_order(contract, wanted, self._timeout_ms)
+            receipt = _receipt(session.api.place_order(contract, wanted, self._timeout_ms))
         except Exception as failed:  # noqa: BLE001  (a closed SDK: whatever it raises, the order may be there)
-            return _failed(session, failed)
-        receipt = _receipt(trade)
+            receipt = _failed(session, failed)
         return self._looked_up(order, receipt) if receipt.state is OrderState.UNKNOWN else receipt
 
     def cancel(self, order: Order) -> Receipt:
         """Ask once for the order to be taken back, then look what the list says."""
         try:
-            session, trade = self._logged_in(), self._listed([order]).get(order.key)
+            trade = self._listed([order]).get(order.key)
+            session = self._logged_in()  # after the reading, which may have logged in anew
         except DataMissing as failed:
             return Receipt(state=OrderState.UNKNOWN, reply=str(failed))
         if trade is None:
             return Receipt(state=OrderState.UNKNOWN, reply="not in SinoPac's list")
-        before = report_of(trade, order)
+        before = self._report(trade, order)
         if before.state is OrderState.ACCEPTED:
             try:
                 session.api.cancel_order(trade, self._timeout_ms)
@@ -120,7 +123,9 @@ class ShioajiBroker:
         return self._cancelled(order)
 
     def end_session(self, session: date, bars: Mapping[str, Bar]) -> None:
-        """The exchange's session ends by itself."""
+        """The exchange's session ends by itself; what SinoPac's list still calls open of it is dead from now on."""
+        del bars
+        self._over = session if self._over is None else max(self._over, session)
 
     def holdings(self) -> Mapping[str, int]:
         """Shares held by symbol.
@@ -129,7 +134,7 @@ class ShioajiBroker:
             DataMissing: the reading failed or has an odd shape; it is not an empty book.
         """
 
-        def read(session: Session) -> Sequence[Any]:
+        def read(session: Session) -> Any:
             return session.api.list_positions(session.account, session.module.Unit.Share, self._timeout_ms)
 
         return self._shaped("holdings", lambda: book_of(self._read("holdings", read)))
@@ -156,7 +161,8 @@ class ShioajiBroker:
             DataMissing: the reading failed, or an order is there more than once.
         """
         by_key = {order.key: order for order in orders}
-        reports = {key: report_of(trade, by_key[key]) for key, trade in self._listed(orders).items()}
+        found = self._listed(orders)
+        reports = {key: self._report(trade, by_key[key]) for key, trade in found.items()}
         return {key: replace(report, note=_said(report.note)) for key, report in reports.items()}
 
     def prices_x100(self, orders: Sequence[Order]) -> Mapping[str, int]:
@@ -211,6 +217,10 @@ class ShioajiBroker:
         )
         return contract, wanted
 
+    def _report(self, trade: TradeSeen, order: Order) -> Report:
+        over = self._over is not None and order.decided < self._over
+        return report_of(trade, order, over=over)
+
     def _looked_up(self, order: Order, receipt: Receipt) -> Receipt:
         """`receipt`, or what the list says if that is more."""
         try:
@@ -246,7 +256,7 @@ class ShioajiBroker:
 
         def read(session: Session) -> Sequence[TradeSeen]:
             session.api.update_status(session.account, timeout=self._timeout_ms)
-            return session.api.list_trades()
+            return rows_of(session.api.list_trades(), "orders")
 
         return self._shaped("orders", lambda: _found(self._read("orders", read), orders))
 

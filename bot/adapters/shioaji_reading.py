@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import math
 import string
-from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
 from bot.adapters.shioaji_sdk import TradeSeen
 from bot.core.brokerage import Deal, Report
-from bot.core.market import LOT_SHARES
+from bot.core.market import LOT_SHARES, MOST_LOTS
 from bot.core.orders import Order, OrderState, Side
 from bot.errors import DataMissing
 
@@ -54,13 +53,13 @@ def lot_of(shares: int, odd_lot: str) -> tuple[str, int]:
     """The kind of lot and the quantity in its unit: lots of whole ones, shares of an odd one.
 
     Raises:
-        ValueError: `shares` are a mixture, which is two orders (a bug: see `bot.core.legs`), or none.
+        ValueError: `shares` are none, a mixture or too many, which is several orders (a bug: see `bot.core.legs`).
     """
-    if shares > 0 and shares % LOT_SHARES == 0:
+    if 0 < shares <= MOST_LOTS * LOT_SHARES and shares % LOT_SHARES == 0:
         return COMMON, shares // LOT_SHARES
     if 0 < shares < LOT_SHARES:
         return odd_lot, shares
-    raise ValueError(f"{shares} shares are neither whole lots nor an odd lot")
+    raise ValueError(f"{shares} shares are neither up to {MOST_LOTS} whole lots nor an odd lot")
 
 
 def is_ours(trade: TradeSeen, order: Order) -> bool:
@@ -80,8 +79,11 @@ def unit_of(trade: TradeSeen) -> int:
     return 1 if text_of(trade.order.order_lot) in ODD_LOTS else LOT_SHARES
 
 
-def report_of(trade: TradeSeen, order: Order) -> Report:
-    """What the list says of `order`; unknown where it isn't sure or disagrees with itself."""
+def report_of(trade: TradeSeen, order: Order, *, over: bool = False) -> Report:
+    """What the list says of `order`; unknown where it isn't sure or disagrees with itself.
+
+    `over`: the session that the order could trade in is. Ours are good for one day, whatever the list still shows.
+    """
     order_id, said, note = str(trade.order.id), text_of(trade.status.status), str(trade.status.msg or "")
     try:
         deals = deals_of(trade, order)
@@ -94,6 +96,8 @@ def report_of(trade: TradeSeen, order: Order) -> Report:
     if (state is OrderState.FILLED) != (filled == order.shares) or (state is OrderState.REJECTED and filled):
         note = f"the list says {said} with {filled:,} of {order.shares:,} shares; {note}"
         state = OrderState.UNKNOWN
+    if over and state is OrderState.ACCEPTED:
+        state = OrderState.UNKNOWN if said == "PreSubmitted" else OrderState.EXPIRED
     return Report(order_id=order_id, state=state, deals=deals, note=f"{said} {note}".strip())
 
 
@@ -136,14 +140,25 @@ def price_x100_of(price: Any, where: str) -> int:
     return int(price_x100)
 
 
-def book_of(positions: Iterable[Any]) -> dict[str, int]:
+def rows_of(answer: Any, what: str) -> list[Any]:
+    """The rows of an answer that must be a list: nothing at all is not the same as no rows.
+
+    Raises:
+        DataMissing: it is something else.
+    """
+    if not isinstance(answer, list):
+        raise DataMissing(f"{what}: {type(answer).__name__} in place of a list")
+    return answer
+
+
+def book_of(positions: Any) -> dict[str, int]:
     """Shares held by symbol from positions read in shares; several rows of one stock add up.
 
     Raises:
         DataMissing: a row can't be one, or is a short sale: this account is not ours alone to trade.
     """
     book: dict[str, int] = {}
-    for row in positions:
+    for row in rows_of(positions, "holdings"):
         code, shares, direction = row.code, row.quantity, text_of(row.direction)
         if not isinstance(code, str) or not code.strip() or not _is_count(shares, least=0):
             raise DataMissing(f"holdings: {shares!r} shares of {code!r}")
@@ -153,7 +168,7 @@ def book_of(positions: Iterable[Any]) -> dict[str, int]:
     return {code: shares for code, shares in book.items() if shares}
 
 
-def cash_of(balance: Any, settlements: Sequence[Any]) -> int:
+def cash_of(balance: Any, settlements: Any) -> int:
     """Whole TWD with every trade counted: the bank account, and what T+1 and T+2 will still bring (-: cost).
 
     Today's own settlement (T) has reached the bank account by the time that a session is settled here.
@@ -163,8 +178,8 @@ def cash_of(balance: Any, settlements: Sequence[Any]) -> int:
     """
     if balance.errmsg:
         raise DataMissing(f"cash: {balance.errmsg}")
-    days = [row.T for row in settlements]
-    if sorted(days) != [0, 1, 2]:
+    days = [row.T for row in rows_of(settlements, "cash")]
+    if sorted(map(repr, days)) != ["0", "1", "2"]:
         raise DataMissing(f"cash: settlements of the days {days!r}, not T, T+1 and T+2")
     pending = sum(_whole_twd(row.amount, f"settlement of {row.date}") for row in settlements if row.T)
     return _whole_twd(balance.acc_balance, "balance") + pending

@@ -143,8 +143,11 @@ class Journal:
         row = next(self.db.query("select max(session) as session from decisions"))
         return date.fromisoformat(row["session"]) if row["session"] else None
 
-    def record_decision(self, decision: Decision, at: datetime) -> None:
-        """Store a decision with its inputs and plan its orders, all or nothing; a second time changes nothing."""
+    def record_decision(self, decision: Decision, at: datetime, legs: Iterable[Order] | None = None) -> None:
+        """Store a decision with its inputs and plan its orders, all or nothing; a second time changes nothing.
+
+        `legs` are its orders as they will be sent, where that is not one by one.
+        """
         if self.decision_sha256(decision.session) is not None:
             return
         with self.db.atomic():
@@ -156,7 +159,7 @@ class Journal:
                     "inputs": json.dumps(decision.inputs, sort_keys=True, separators=(",", ":")),
                 }
             )
-            for order in decision.orders:
+            for order in decision.orders if legs is None else legs:
                 self.db["orders"].insert(_order_row(order))
                 self._event(OrderEvent(key=order.key, at=at, state=OrderState.PLANNED, note=order.reason))
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import pytest
+from builders import order
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.brokerage import Abilities
-from bot.core.legs import leg_shares
+from bot.core.legs import leg_shares, legs_of
+from bot.core.orders import Side
 
 APART = Abilities(lot_shares=1, odd_apart=True)
 MIXED = Abilities(lot_shares=1)
 LOTS = Abilities(lot_shares=1000)
+LIMITED = Abilities(lot_shares=1, odd_apart=True, most_lots=499)
 
 
 @pytest.mark.parametrize(
     ("shares", "abilities", "legs"),
     [
         (2_345, APART, (2_000, 345)), (999, APART, (999,)), (1_000, APART, (1_000,)), (1_001, APART, (1_000, 1)),
-        (2_345, MIXED, (2_345,)), (3_000, LOTS, (3_000,)),
+        (2_345, MIXED, (2_345,)), (3_000, LOTS, (3_000,)), (499_000, LIMITED, (499_000,)),
+        (1_000_345, LIMITED, (499_000, 499_000, 2_000, 345)), (999, LIMITED, (999,)),
     ],
 )  # fmt: skip
 def test_whole_lots_and_the_odd_rest_are_two_orders_where_the_broker_wants_it(
@@ -33,9 +37,23 @@ def test_what_the_broker_does_not_take_is_refused(shares: int, abilities: Abilit
         leg_shares(shares, abilities)
 
 
-@given(st.integers(min_value=1, max_value=10**9))
-def test_legs_lose_no_share_and_each_is_whole_lots_or_an_odd_lot(shares: int) -> None:
-    legs = leg_shares(shares, APART)
+@given(st.integers(min_value=1, max_value=10**7), st.sampled_from([APART, LIMITED]))
+def test_legs_lose_no_share_and_each_is_one_that_the_broker_takes(shares: int, abilities: Abilities) -> None:
+    legs = leg_shares(shares, abilities)
     assert sum(legs) == shares
-    assert all(leg % 1_000 == 0 or leg < 1_000 for leg in legs)
-    assert len(legs) <= 2
+    assert all(0 < leg < 1_000 or leg % 1_000 == 0 for leg in legs)
+    assert sum(leg < 1_000 for leg in legs) <= 1
+    assert abilities is APART or max(legs) <= 499_000
+
+
+def test_legs_differ_in_their_shares_and_their_key_and_in_nothing_else() -> None:
+    whole, odd = legs_of(order(Side.SELL, shares=2_345, limit=98_70), APART)
+    assert (whole.shares, odd.shares) == (2_000, 345)
+    assert (whole.leg, odd.leg) == (1, 2)
+    assert whole.key != odd.key
+    assert order(Side.SELL, shares=2_000, limit=98_70) == whole
+    assert order(Side.SELL, shares=345, limit=98_70, leg=2) == odd
+
+
+def test_an_order_that_is_taken_whole_is_its_only_leg() -> None:
+    assert legs_of(order(shares=3_000), LOTS) == (order(shares=3_000),)
