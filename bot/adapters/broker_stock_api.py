@@ -12,8 +12,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 
+from bot.adapters.stock_api_answers import book_of, reply_of
 from bot.config import BrokerConfig
 from bot.core.brokerage import Abilities
 from bot.core.market import LOT_SHARES, Bar, from_x100
@@ -21,32 +21,10 @@ from bot.core.orders import Order, OrderState
 from bot.errors import ConfigError, DataMissing
 from bot.live import require_live
 from bot.ports import Receipt
-from bot.secrets import secret
+from bot.secrets import redacted, secret
 
 REPLY_CHARS: Final = 200  # enough to read why, too little to store a page of HTML
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-class _Reply(msgspec.Struct):
-    """What the API answers to an order."""
-
-    result: str
-    status: str = ""
-
-
-class _Row(msgspec.Struct):
-    """One holding. `shares` counts lots; the other fields have several spellings and are not needed."""
-
-    stock_code_id: str
-    shares: int
-
-
-class _Book(msgspec.Struct):
-    """What the API answers to get_user_stocks; a failure has no `data`."""
-
-    result: str
-    status: str = ""
-    data: list[_Row] | None = None
 
 
 class StockApiBroker:
@@ -108,20 +86,12 @@ class StockApiBroker:
             answer = self._post("get_user_stocks", {})
         except httpx.HTTPError as lost:
             raise DataMissing(self._redact(f"holdings: {type(lost).__name__}: {lost}")) from None
+        if answer.status_code != httpx.codes.OK:
+            raise DataMissing(f"holdings: HTTP {answer.status_code}")
         try:
-            if answer.status_code != httpx.codes.OK:
-                raise DataMissing(f"holdings: HTTP {answer.status_code}")
-            book = msgspec.json.decode(answer.content, type=_Book)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise DataMissing(self._redact(f"holdings: not the agreed JSON: {answer.text[:REPLY_CHARS]}")) from None
-        if book.result != "success" or book.data is None:
-            raise DataMissing(self._redact(f"holdings: {book.result}: {book.status}"))
-        shares: dict[str, int] = {}
-        for row in book.data:
-            if row.shares < 0:
-                raise DataMissing(f"holdings: {row.shares} lots of {row.stock_code_id}")
-            shares[row.stock_code_id] = shares.get(row.stock_code_id, 0) + row.shares * LOT_SHARES
-        return {symbol: held for symbol, held in shares.items() if held}
+            return book_of(answer.content)
+        except DataMissing as odd:
+            raise DataMissing(self._redact(f"{odd}: {answer.text}")) from None
 
     def prices_x100(self, orders: Sequence[Order]) -> None:
         """The API never says at what price; by its rule an order fills at its limit."""
@@ -145,22 +115,18 @@ class StockApiBroker:
 
     def _receipt(self, answer: httpx.Response) -> Receipt:
         """Only the two agreed answers are believed."""
-        said = self._redact(f"HTTP {answer.status_code}: {answer.text[:REPLY_CHARS]}")
+        said = self._redact(f"HTTP {answer.status_code}: {answer.text}")
         if answer.status_code != httpx.codes.OK:
             return Receipt(state=OrderState.UNKNOWN, reply=said)
-        try:
-            reply = msgspec.json.decode(answer.content, type=_Reply)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return Receipt(state=OrderState.UNKNOWN, reply=said)
-        known = {"success": OrderState.ACCEPTED, "failed": OrderState.REJECTED}
-        state = known.get(reply.result, OrderState.UNKNOWN)
-        return Receipt(state=state, reply=said if state is OrderState.UNKNOWN else self._redact(reply.status))
+        state, status = reply_of(answer.content)
+        return Receipt(state=state, reply=said if state is OrderState.UNKNOWN else self._redact(status))
 
     def _redact(self, text: str) -> str:
-        """`text` without the secrets, should the other side echo them."""
+        """`text` without the secrets, should the other side echo them, and only then cut."""
+        text = redacted(text)
         for hidden in (self._password, self._account):
             text = text.replace(hidden, "***")
-        return text
+        return text[:REPLY_CHARS]
 
 
 def check_address(config: BrokerConfig) -> None:
