@@ -2,7 +2,7 @@
 
 It takes the SDK's real contracts, orders and enums and raises the SDK's real errors. The SDK does not let anyone
 but itself make a `Trade`, a `StockPosition` or an `AccountBalance`: those here are ours, and
-test_shioaji_sdk.py holds their fields against the real classes. How it behaves follows SinoPac's ORDERS.md,
+adapters/test_shioaji_sdk.py holds their fields against the real classes. How it behaves follows SinoPac's ORDERS.md,
 ACCOUNTING.md and ERROR_CODES.md: a refusal is a trade that failed, not an error; a reply may say `PendingSubmit`; a
 time-out may come after the order is there; a deal may be told twice; cash moves two sessions later.
 """
@@ -205,6 +205,7 @@ class SinoPac:
                 self.trades[order_id] = trade.now(status=sj.OrderStatus.Cancelled)
 
     def _filled(self, trade: Trade, parts: int, stop_after: int | None) -> Trade:
+        parts = min(parts, trade.order.quantity)
         size, rest = divmod(trade.order.quantity, parts)
         sizes = [size + (number < rest) for number in range(parts)]
         deals = [
