@@ -295,6 +295,28 @@ def test_a_list_that_disagrees_with_itself_leaves_the_order_unknown(
     assert broker.order_states([order(shares=2_000)])[order().key].state is OrderState.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("message", "state"),
+    [
+        ("非委託時間", OrderState.REJECTED),
+        ("圈存失敗,餘額不足", OrderState.REJECTED),
+        ("處理中, 請再確認委託狀態", OrderState.UNKNOWN),
+        ("連線逾時,請再確認委託狀態", OrderState.UNKNOWN),
+        ("忙線中, 請稍後再查", OrderState.UNKNOWN),
+    ],
+)
+def test_a_failure_that_asks_to_look_again_is_no_rejection(
+    message: str, state: OrderState, there: SinoPac, broker: ShioajiBroker
+) -> None:
+    there.reply = lambda trade: trade.now(status=sj.OrderStatus.Failed, msg=message)
+    there.failing["update_status"] = GONE
+    assert broker.submit(order()).state is state
+    there.failing.clear()
+    [trade] = there.trades.values()
+    there.trades[trade.order.id] = trade.now(status=sj.OrderStatus.Failed, msg=message)
+    assert broker.order_states([order()])[order().key].state is state
+
+
 def test_an_order_that_is_there_twice_is_no_reading(there: SinoPac, broker: ShioajiBroker) -> None:
     broker.submit(order())
     [trade] = there.trades.values()
