@@ -273,7 +273,9 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
     _refuse_secrets(told, path)
     unknown = _unknown_key(told, Config, "")
     if unknown:
-        raise ConfigError(f"{path}: unknown key `{unknown}`")
+        secret = _SECRET_WORDS.search(unknown.lower())
+        why = "; secrets are never kept here: see `twtrader secrets`" if secret else ""
+        raise ConfigError(f"{path}: unknown key `{unknown}`{why}")
     try:
         config = msgspec.convert(told, Config, dec_hook=_decode)
     except msgspec.ValidationError as wrong:
@@ -298,27 +300,24 @@ def _decode(kind: type, value: Any) -> Any:
 
 
 _USER_IN_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*@")
-# Words that name a secret in a key of config.toml. No key of ours has one of them.
+# What names a secret in a key that config.toml doesn't have.
 _SECRET_WORDS: Final = re.compile(
-    r"pass(word|wd|phrase|code)?$|secret|token$|credential|(^|_)(api_?)?key$|^account$|^person_?id$"
+    r"pass(word|wd|phrase|code)?$|secret|token$|credential|(^|_)(api_?)?key$|account$|person_?id$"
 )
 
 
 def _refuse_secrets(told: Mapping[str, Any], path: Path, prefix: str = "") -> None:
-    """Refuse a key that is named like a secret, and an address with a password in it. No value is in the message.
+    """Refuse an address with a name or a password in it. No value is in the message.
 
     Raises:
         ConfigError: names the key.
     """
     for key, value in told.items():
-        where = f"{path}: `{prefix}{key}`"
-        if _SECRET_WORDS.search(key.lower()):
-            raise ConfigError(f"{where} looks like a secret, and those are never here: see `twtrader secrets`")
         if isinstance(value, Mapping):
             _refuse_secrets(value, path, f"{prefix}{key}.")
         texts = value if isinstance(value, list) else [value]
         if any(isinstance(text, str) and _USER_IN_ADDRESS.match(text.strip()) for text in texts):
-            raise ConfigError(f"{where} has a name or a password in its address: leave the part before the @ away")
+            raise ConfigError(f"{path}: `{prefix}{key}` has a secret in its address: leave the part before the @ away")
 
 
 def _unknown_key(told: Mapping[str, Any], kind: type, prefix: str) -> str | None:

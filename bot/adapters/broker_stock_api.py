@@ -21,7 +21,7 @@ from bot.core.orders import Order, OrderState
 from bot.errors import ConfigError, DataMissing
 from bot.live import require_live
 from bot.ports import Receipt
-from bot.secrets import secret
+from bot.secrets import redacted, secret
 
 REPLY_CHARS: Final = 200  # enough to read why, too little to store a page of HTML
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -86,9 +86,9 @@ class StockApiBroker:
             answer = self._post(str(order.side), form)
         except httpx.ConnectError as refused:
             # No connection, so no order: the one failure whose meaning is certain.
-            return Receipt(state=OrderState.REJECTED, reply=self._redact(f"no connection: {refused}"))
+            return Receipt(state=OrderState.REJECTED, reply=_shown(f"no connection: {refused}"))
         except httpx.HTTPError as lost:
-            return Receipt(state=OrderState.UNKNOWN, reply=self._redact(f"{type(lost).__name__}: {lost}"))
+            return Receipt(state=OrderState.UNKNOWN, reply=_shown(f"{type(lost).__name__}: {lost}"))
         return self._receipt(answer)
 
     def end_session(self, session: date, bars: Mapping[str, Bar]) -> None:
@@ -103,15 +103,15 @@ class StockApiBroker:
         try:
             answer = self._post("get_user_stocks", {})
         except httpx.HTTPError as lost:
-            raise DataMissing(self._redact(f"holdings: {type(lost).__name__}: {lost}")) from None
+            raise DataMissing(_shown(f"holdings: {type(lost).__name__}: {lost}")) from None
         try:
             if answer.status_code != httpx.codes.OK:
                 raise DataMissing(f"holdings: HTTP {answer.status_code}")
             book = msgspec.json.decode(answer.content, type=_Book)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise DataMissing(self._redact(f"holdings: not the agreed JSON: {answer.text[:REPLY_CHARS]}")) from None
+            raise DataMissing(_shown(f"holdings: not the agreed JSON: {answer.text}")) from None
         if book.result != "success" or book.data is None:
-            raise DataMissing(self._redact(f"holdings: {book.result}: {book.status}"))
+            raise DataMissing(_shown(f"holdings: {book.result}: {book.status}"))
         shares: dict[str, int] = {}
         for row in book.data:
             if row.shares < 0:
@@ -141,7 +141,7 @@ class StockApiBroker:
 
     def _receipt(self, answer: httpx.Response) -> Receipt:
         """Only the two agreed answers are believed."""
-        said = self._redact(f"HTTP {answer.status_code}: {answer.text[:REPLY_CHARS]}")
+        said = _shown(f"HTTP {answer.status_code}: {answer.text}")
         if answer.status_code != httpx.codes.OK:
             return Receipt(state=OrderState.UNKNOWN, reply=said)
         try:
@@ -150,13 +150,12 @@ class StockApiBroker:
             return Receipt(state=OrderState.UNKNOWN, reply=said)
         known = {"success": OrderState.ACCEPTED, "failed": OrderState.REJECTED}
         state = known.get(reply.result, OrderState.UNKNOWN)
-        return Receipt(state=state, reply=said if state is OrderState.UNKNOWN else self._redact(reply.status))
+        return Receipt(state=state, reply=said if state is OrderState.UNKNOWN else _shown(reply.status))
 
-    def _redact(self, text: str) -> str:
-        """`text` without the secrets, should the other side echo them."""
-        for hidden in (self._password, self._account):
-            text = text.replace(hidden, "***")
-        return text
+
+def _shown(text: str) -> str:
+    """`text` for the journal: first without secrets, should the other side echo them, then cut."""
+    return redacted(text)[:REPLY_CHARS]
 
 
 def check_address(config: BrokerConfig) -> None:
