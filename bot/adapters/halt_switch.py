@@ -18,7 +18,7 @@ from typing import Any, Final
 from bot.errors import Refused
 
 NO_REASON: Final = "no reason given"
-_BUSY_TIMEOUT_S: Final = 2.0  # a person is waiting, and the file has halted already
+_BUSY_TIMEOUT_S: Final = 1.0  # a person is waiting, and the file has halted already
 _MOST_BYTES: Final = 4_096
 _MOST_CHARS: Final = 500
 

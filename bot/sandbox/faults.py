@@ -161,7 +161,7 @@ class FaultMiddleware:
         elif kind in _ANSWERS:
             await _ANSWERS[kind]()(scope, receive, send)
         elif kind in _ECHOES:
-            await _ECHOES[kind](body)(scope, receive, send)
+            await _ECHOES[kind](body + _header_lines(scope))(scope, receive, send)
         elif kind == RESET:
             reset_connection(scope)
         elif kind == HANG_BEFORE:
@@ -200,6 +200,11 @@ class FaultMiddleware:
 
         await self._app(scope, receive, keep)
         return answer
+
+
+def _header_lines(scope: Scope) -> bytes:
+    """The request's headers, as a debug page shows them."""
+    return b"".join(b"\n" + name + b": " + value for name, value in scope["headers"])
 
 
 def _echo(body: bytes) -> str:

@@ -1,0 +1,332 @@
+"""Sending against the real sandbox process: what stops an order, and that it stops every order after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import at, bar, checked
+from rehearsals import SECRETS, command, rehearsal, twtrader
+
+from bot.adapters.halt_switch import halt_file_of
+from bot.adapters.sqlite_bars import BarStore
+from bot.adapters.sqlite_journal import EquityPoint
+from bot.config import Config, load_config
+from bot.core.check import Known, Reading, check_rows, row_of
+from bot.core.orders import OrderState
+from bot.daemon import run_due
+from bot.rehearsal import CHURN
+from bot.sandbox.process import Sandbox, start_sandbox
+from bot.sandbox.settings import SandboxSettings
+from bot.stages.stage import Ports
+from bot.wiring import open_ports
+
+CODES = ["2330", "2317", "2454", "2382"]
+THURSDAY, FRIDAY, SATURDAY, MONDAY = date(2025, 3, 6), date(2025, 3, 7), date(2025, 3, 8), date(2025, 3, 10)
+BUY, SELL = "/stock/trading_api/buy", "/stock/trading_api/sell"
+ACCEPTED, CANCELLED, PLANNED = OrderState.ACCEPTED, OrderState.CANCELLED, OrderState.PLANNED
+
+
+class Evening:
+    """The daemon's own ports at a sandbox, stepped by hand."""
+
+    def __init__(self, sandbox: Sandbox, ports: Ports, config: Config, path: Path) -> None:
+        self.sandbox, self.ports, self.config, self.path = sandbox, ports, config, path
+
+    def work_at(self, day: date, clock: str) -> bool:
+        """Move the clock and do what is due; False while something waits."""
+        self.sandbox.move_to(at(day, clock))
+        return run_due(self.ports, self.config) is None
+
+    def sent(self) -> tuple[str, str]:
+        """How the newest send stage went."""
+        [run] = [one for one in self.ports.journal.last_stages() if one.stage == "send"]
+        return run.outcome, run.detail
+
+    def states(self, decided: date) -> list[OrderState]:
+        return sorted(one.state for one in self.ports.journal.orders() if one.order.decided == decided)
+
+    def notes(self) -> set[str]:
+        return {one.note for one in self.ports.journal.orders()}
+
+    def posts(self, path: str = BUY) -> int:
+        return self.sandbox.requests().get(path, 0)
+
+    def surprises(self) -> list[str]:
+        return [text for _, text in self.ports.journal.surprises()]
+
+
+Begin = Callable[..., Evening]
+
+
+@pytest.fixture
+def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
+    """Start on FRIDAY with four orders decided and none sent; `changes` are tables of the config."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    with contextmanager(_started)(tmp_path) as start:
+        yield start
+
+
+def _started(folder: Path) -> Iterator[Begin]:
+    from contextlib import ExitStack
+
+    with ExitStack() as opened:
+
+        def start(clock: str = "18:25", **changes: Any) -> Evening:
+            settings = SandboxSettings(start=at(FRIDAY, "14:30"), codes=tuple(CODES), seed=5)
+            sandbox = opened.enter_context(start_sandbox(settings))
+            tables: dict[str, Any] = {name: dict(keys) for name, keys in CHURN.items()}
+            tables["history"] = {"sessions": 25}
+            for name, keys in changes.items():
+                tables.setdefault(name, {}).update(keys)
+            path = rehearsal(folder, sandbox.url, CODES, **tables)
+            config = load_config(path)
+            evening = Evening(sandbox, opened.enter_context(open_ports(config)), config, path)
+            evening.work_at(FRIDAY, clock)
+            return evening
+
+        yield start
+
+
+# --- the kill switch --------------------------------------------------------------------------------------
+
+
+def test_a_halt_in_the_middle_of_sending_stops_the_rest(tmp_path: Path) -> None:
+    """The real daemon hangs in its second POST while `twtrader halt` runs; the other two never leave."""
+    settings = SandboxSettings(start=at(THURSDAY, "15:00"), codes=tuple(CODES), seed=5)
+    with start_sandbox(settings) as sandbox:
+        config = rehearsal(tmp_path, sandbox.url, CODES, **CHURN, history={"sessions": 25})
+        sandbox.fault(BUY, "none")
+        sandbox.fault(BUY, "hang", seconds=30)
+        words = command(config, "run", "--until", FRIDAY.isoformat())
+        with subprocess.Popen(words, env={**os.environ, **SECRETS}, stderr=subprocess.PIPE, text=True) as process:
+            while sandbox.requests().get(BUY, 0) < 2:
+                assert process.poll() is None
+            halted = twtrader(config, "halt", "--reason", "a person\nsaw something")
+            assert halted.returncode == 0, halted.stderr
+            assert "the row is written" in halted.stdout
+            seen = json.loads(twtrader(config, "status", "--json").stdout)
+            assert (seen["halted"]["reason"], seen["halted"]["by"]) == ("a person saw something", "file and row")
+            # The hanging POST is given up after the 15 s of the config: let the sandbox answer nothing any more.
+            process.kill()
+        again = twtrader(config, "run", "--until", FRIDAY.isoformat())
+        assert again.returncode == 0, again.stderr
+        assert "2 wait: halted since" in again.stderr
+        assert sandbox.requests()[BUY] == 2
+        listed = json.loads(twtrader(config, "orders", "--json").stdout)
+        of_thursday = [row for row in listed if row["decided"] == THURSDAY.isoformat()]
+        assert sum(row["state"] == "cancelled" for row in of_thursday) == 2
+        assert all("halted since" in row["note"] for row in of_thursday if row["state"] == "cancelled")
+        # What was sent was not called back: both rested at the exchange, and settled.
+        assert {row["state"] for row in of_thursday} <= {"cancelled", "filled", "expired"}
+        assert "HALTED" in twtrader(config, "status", "--once", COLUMNS="200").stdout
+
+
+def test_resuming_in_time_sends_what_waited(begin: Begin) -> None:
+    evening = begin()
+    assert twtrader(evening.path, "halt").returncode == 0
+    assert not evening.work_at(FRIDAY, "18:30")
+    assert evening.sent()[0] == "waiting"
+    assert "4 wait: halted since" in evening.sent()[1]
+    assert evening.posts() == 0
+    said = twtrader(evening.path, "resume").stdout
+    assert "4 planned orders wait" in said
+    assert evening.work_at(FRIDAY, "18:40")
+    assert evening.states(FRIDAY) == [ACCEPTED] * 4
+    assert not halt_file_of(evening.config.store.path).exists()
+    assert "nothing was halted" in twtrader(evening.path, "resume").stdout
+
+
+def test_a_halt_reaches_a_locked_database_and_a_broken_config(begin: Begin) -> None:
+    evening = begin()
+    database = evening.config.store.path
+    evening.path.write_text(evening.path.read_text(encoding="utf-8") + "\n[nonsense]\nx = 1\n", encoding="utf-8")
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        done = twtrader(evening.path, "halt", "--reason", "now")
+        assert done.returncode == 0, done.stderr
+        assert "database is locked, so no row yet; the file alone halts" in done.stdout
+        refused = twtrader(evening.path, "resume")  # a resume needs both, and says so
+        assert refused.returncode == 1
+        assert halt_file_of(database).exists()
+        other.execute("rollback")
+    assert not evening.work_at(FRIDAY, "18:30")
+    assert evening.posts() == 0
+    [row] = evening.ports.journal.db.query("select reason, resumed_at from halts")  # the daemon wrote it
+    assert row == {"reason": "now", "resumed_at": None}
+
+
+def _row_alone(file: Path, db: Any) -> None:
+    db["halts"].insert({"halted_at": "2025-03-07T18:00:00+08:00", "reason": "row"})
+
+
+HALTS: dict[str, Callable[[Path, Any], object]] = {
+    "an empty file": lambda file, db: file.touch(),
+    "a file of nonsense": lambda file, db: file.write_bytes(b"\xff\x00{"),
+    "a file that is too deep": lambda file, db: file.write_text("[" * 100_000),
+    "a directory": lambda file, db: file.mkdir(),
+    "a link to nowhere": lambda file, db: file.symlink_to(file.with_name("nowhere")),
+    "the row alone": _row_alone,
+}
+
+
+def test_whatever_can_be_taken_for_a_halt_is_one(begin: Begin) -> None:
+    evening = begin()
+    file, db = halt_file_of(evening.config.store.path), evening.ports.journal.db
+    for minute, (name, make) in enumerate(HALTS.items(), start=30):
+        make(file, db)
+        assert not evening.work_at(FRIDAY, f"18:{minute}"), name
+        assert evening.posts() == 0, name
+        if file.is_dir() and not file.is_symlink():
+            file.rmdir()
+        assert twtrader(evening.path, "resume").returncode == 0
+        assert evening.ports.halt.read() is None, name
+    assert evening.work_at(FRIDAY, "18:50")
+    assert evening.posts() == 4
+
+
+def test_a_halt_before_there_is_a_database_halts_the_first_start(tmp_path: Path) -> None:
+    with start_sandbox(SandboxSettings(start=at(FRIDAY, "18:40"), codes=tuple(CODES), seed=5)) as sandbox:
+        config = rehearsal(tmp_path, sandbox.url, CODES, **CHURN, history={"sessions": 25})
+        assert "no such database yet" in twtrader(config, "halt").stdout
+        done = twtrader(config, "run", "--once")
+        assert done.returncode == 1
+        assert "send of 2025-03-07 waits: 4 wait: halted since" in done.stderr
+        assert BUY not in sandbox.requests()
+
+
+# --- the breaker ------------------------------------------------------------------------------------------
+
+
+def test_a_loss_trips_the_breaker_which_stops_purchases_until_somebody_resumes(begin: Begin) -> None:
+    evening = begin(limits={"daily_loss_bps": 500})
+    journal = evening.ports.journal
+    # The evening before, the account was worth 106 m; after FRIDAY it is the 100 m it opened with: 5.66 % less.
+    journal.record_equity(EquityPoint(session=THURSDAY, cash_twd=106_000_000, value_twd=0))
+    assert evening.work_at(FRIDAY, "18:30")
+    assert (evening.posts(), evening.states(FRIDAY)) == (0, [CANCELLED] * 4)
+    numbers = (
+        "daily loss of NT$6,000,000 (5.66%): NT$106,000,000 after 2025-03-06, NT$100,000,000 after 2025-03-07; "
+        "the limit is 5 %"
+    )
+    assert f"breaker tripped, buys stopped: {numbers}; `twtrader resume`" in evening.surprises()
+    assert len([text for text in evening.surprises() if text.startswith("not sent: buy")]) == 4
+    assert evening.notes() == {f"not sent, breaker: the breaker is open: {numbers}"}
+    assert json.loads(twtrader(evening.path, "status", "--json").stdout)["breaker"]["text"] == numbers
+    assert "BREAKER OPEN" in twtrader(evening.path, "status", "--once", COLUMNS="200").stdout
+    # No loss on MONDAY, and it stays open all the same.
+    assert evening.work_at(MONDAY, "18:30")
+    assert evening.posts() == 0
+    assert f"breaker closed ({numbers})" in twtrader(evening.path, "resume").stdout
+    assert evening.work_at(date(2025, 3, 11), "18:30")
+    assert evening.posts() == 4
+
+
+def test_an_open_breaker_lets_what_is_held_be_sold(begin: Begin) -> None:
+    evening = begin(limits={"drawdown_bps": 2_000})
+    assert evening.work_at(FRIDAY, "18:30")
+    assert evening.work_at(MONDAY, "15:45")
+    held = evening.ports.journal.portfolio().positions
+    assert held
+    evening.ports.journal.record_equity(EquityPoint(session=THURSDAY, cash_twd=200_000_000, value_twd=0))
+    bought = evening.posts(BUY)
+    assert evening.work_at(MONDAY, "18:30")
+    assert "the breaker is open: drawdown of NT$" in evening.sent()[1]
+    assert (evening.posts(SELL), evening.posts(BUY)) == (len(held), bought)
+
+
+# --- data -------------------------------------------------------------------------------------------------
+
+
+def test_a_stock_whose_data_became_doubtful_after_the_decision_is_not_traded_the_others_are(begin: Begin) -> None:
+    evening = begin()
+    store, [told] = BarStore(evening.ports.market.db), evening.ports.market.bars("2330", until=FRIDAY, last=1)
+    store.add(checked(replace(told, volume_shares=told.volume_shares + 7_001)), at(FRIDAY, "18:26"))  # a later answer
+    upside_down = replace(row_of(bar("100", symbol="2317", session=FRIDAY)), high_x100=90_00)
+    store.add(
+        check_rows(Reading(rows=(upside_down,), sessions=frozenset({FRIDAY})), Known()), at(FRIDAY, "18:27")
+    )
+    assert evening.work_at(FRIDAY, "18:30")
+    assert evening.sent()[0] == "done"
+    refused = {one.order.symbol: one.note for one in evening.ports.journal.orders(CANCELLED)}
+    assert refused["2330"] == "not sent, suspect data: its bar of 2025-03-07 was told differently later"
+    assert refused["2317"].startswith("not sent, suspect data: in quarantine: ")
+    assert (set(refused), evening.posts()) == ({"2330", "2317"}, 2)
+    assert len([text for text in evening.surprises() if text.startswith("not sent: buy")]) == 2
+
+
+def test_a_book_that_turned_out_unsettled_after_the_decision_sends_nothing(begin: Begin) -> None:
+    evening = begin()
+    settled = evening.ports.journal.stage(FRIDAY, "settle")
+    assert settled is not None
+    evening.ports.journal.record_stage(replace(settled, outcome="failed"))
+    evening.work_at(FRIDAY, "18:30")
+    assert evening.posts() == 0
+    assert evening.notes() == {"not sent, settlement: the book of 2025-03-07 is not settled"}
+
+
+def test_caps_refuse_what_goes_beyond_them_in_turn(begin: Begin) -> None:
+    evening = begin(limits={"max_orders": 3})
+    assert evening.work_at(FRIDAY, "18:30")
+    assert evening.posts() == 3
+    assert evening.states(FRIDAY) == [*[ACCEPTED] * 3, CANCELLED]
+    assert evening.sent()[1].startswith("3 accepted, 1 refused by a limit; buy ")
+    assert "order count: 3 orders have left for the session, and 3 is the limit" in evening.sent()[1]
+    evening.work_at(FRIDAY, "18:31")
+    assert evening.posts() == 3
+
+
+# --- late -------------------------------------------------------------------------------------------------
+
+
+def test_carried_orders_wait_for_the_next_window_and_settle_in_their_own_session(begin: Begin) -> None:
+    evening = begin()  # and then the daemon is away until SATURDAY, 14:00
+    assert not evening.work_at(SATURDAY, "14:00")
+    outcome, detail = evening.sent()
+    assert outcome == "waiting"
+    assert detail == "4 wait: carried: its order window closed at 03-08 13:00, the next opens at 03-08 16:00"
+    assert evening.posts() == 0
+    assert evening.work_at(SATURDAY, "16:00")
+    assert evening.sent() == ("done", "4 accepted; carried: its order window closed at 03-08 13:00")
+    assert evening.work_at(MONDAY, "15:45")
+    assert {fill.session for fill in evening.ports.journal.fills()} <= {MONDAY}
+    assert evening.ports.journal.portfolio().cash_twd == evening.sandbox.book()["cash_twd"]
+
+
+def test_skipped_orders_are_cancelled_with_the_reason(begin: Begin) -> None:
+    evening = begin(timetable={"late": "skip"})
+    assert evening.work_at(SATURDAY, "17:00")
+    reason = "late: its order window closed at 03-08 13:00 (timetable.late = skip)"
+    assert evening.sent() == ("skipped", f"4 cancelled; {reason}")
+    assert (evening.states(FRIDAY), evening.notes(), evening.posts()) == ([CANCELLED] * 4, {reason}, 0)
+
+
+@pytest.mark.parametrize("late", ["carry", "send"])
+def test_into_its_own_session_an_order_is_sent_only_where_the_user_says_so(begin: Begin, late: str) -> None:
+    evening = begin(timetable={"late": late})
+    evening.work_at(MONDAY, "10:15")
+    if late == "carry":
+        assert evening.sent() == ("skipped", "4 cancelled; too late: the next session has begun at 03-10 09:00")
+        assert evening.posts() == 0
+    else:
+        assert evening.sent() == ("done", "4 accepted; sent 75 min into its session (timetable.late = send)")
+        evening.work_at(MONDAY, "15:45")
+        assert set(evening.states(FRIDAY)) <= {OrderState.FILLED, OrderState.EXPIRED}
+
+
+def test_after_the_window_of_its_session_nothing_is_sent_whatever_the_user_says(begin: Begin) -> None:
+    evening = begin(timetable={"late": "send"})
+    evening.work_at(MONDAY, "14:00")
+    assert evening.sent()[0] == "skipped"
+    assert "and its order window is closed" in evening.sent()[1]
+    assert evening.posts() == 0
