@@ -93,7 +93,7 @@ def spellings(value: str) -> set[str]:
         raw.hex(),
         raw.hex().upper(),
     }
-    told |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    told |= {repr(value)[1:-1], repr(raw)[2:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
     told |= {one.replace("/", "\\/") for one in list(told)}  # as PHP writes JSON
     for quoted in (quote(value), quote(value, safe=""), quote_plus(value)):
         told |= {quoted, _lower_percent(quoted)}
