@@ -189,20 +189,35 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShioajiConfig:
+    """What SinoPac's SDK needs beside its secrets."""
+
+    odd_lots: Literal["intraday", "after_hours"]
+    ca_path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
     """Where orders go."""
 
-    kind: Literal["paper", "stock_api"]
+    kind: Literal["paper", "stock_api", "shioaji"]
     start_cash_twd: int
+    dividends: Literal["auto", "paid", "unpaid"]
     fill_rule: FillRule
     base_url: str
     allow_plain_http: bool
     live: bool
     timeout_s: float
+    shioaji: ShioajiConfig
 
     def __post_init__(self) -> None:
         """Refuse an account that opened with nothing."""
         _check_positive(self, "start_cash_twd", "timeout_s")
+
+    @property
+    def pays_dividends(self) -> bool:
+        """Whether this broker pays cash dividends: paper does, the stock API does not as far as is known."""
+        return self.dividends == "paid" or (self.dividends == "auto" and self.kind == "paper")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,10 +301,17 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
         store=dataclasses.replace(config.store, path=base / config.store.path),
         model=dataclasses.replace(config.model, folder=base / config.model.folder),
         backtest=dataclasses.replace(config.backtest, reports=base / config.backtest.reports),
+        broker=dataclasses.replace(config.broker, shioaji=_anchored(config.broker.shioaji, base)),
         universe=dataclasses.replace(
             config.universe, file=str(base / config.universe.file) if config.universe.file else ""
         ),
     )
+
+
+def _anchored(shioaji: ShioajiConfig, base: Path) -> ShioajiConfig:
+    """The same with its certificate's path taken from `base`; an empty path stays empty."""
+    named = shioaji.ca_path != Path()
+    return dataclasses.replace(shioaji, ca_path=base / shioaji.ca_path) if named else shioaji
 
 
 def _decode(kind: type, value: Any) -> Any:

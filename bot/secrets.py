@@ -28,6 +28,10 @@ KNOWN: Final = {
     "TWTRADER_ACCOUNT": "the stock API's account",
     "TWTRADER_PASSWORD": "the stock API's password",
     "NEWSAPI_KEY": "NewsAPI's key",
+    "TWTRADER_SHIOAJI_KEY": "SinoPac's API key",
+    "TWTRADER_SHIOAJI_SECRET": "SinoPac's secret key",
+    "TWTRADER_SHIOAJI_ACCOUNT": "the number of the stock account at SinoPac, where there is more than one",
+    "TWTRADER_SHIOAJI_CA_PASSWORD": "the password of SinoPac's certificate, for live orders",
 }
 
 _seen: dict[str, None] = {}  # values that were handed out; a dict keeps their order

@@ -72,7 +72,7 @@ class PaperBroker:
     def cash_twd(self) -> int:
         """Cash after every fill; what resting orders have set aside still counts as there."""
         rows = self.db.query("select * from paper_orders where state = 'filled'")
-        return self.start_cash_twd + sum(self._cash_change_twd(row) for row in rows)
+        return self.start_cash_twd + self._dividends_twd() + sum(self._cash_change_twd(row) for row in rows)
 
     def order_states(self, orders: Sequence[Order]) -> Mapping[str, Report]:
         """What became of each order that was taken; one that was refused left no trace."""
@@ -117,12 +117,17 @@ class PaperBroker:
                 )
             )
             return "not enough shares" if order.shares > self.holdings().get(order.symbol, 0) - reserved else ""
-        cash_twd = self.start_cash_twd
+        cash_twd = self.start_cash_twd + self._dividends_twd()
         for row in self.db.query("select * from paper_orders where state = 'filled' or side = 'buy'"):
             if row["state"] != "expired":
                 cash_twd += self._cash_change_twd(row)
         needed = order.limit_x100 * order.shares // 100 + self.costs.commission_of(order.limit_x100, order.shares)
         return "not enough cash" if needed > cash_twd else ""
+
+    def _dividends_twd(self) -> int:
+        """Dividends so far: those that the journal has worked out are those that this broker pays."""
+        told = next(self.db.query("select sum(amount_twd) as twd from cash_events where kind = 'dividend'"))
+        return int(told["twd"] or 0)
 
     def _cash_change_twd(self, row: Mapping[str, Any]) -> int:
         """What a filled order did to cash, or what a resting purchase reserves."""

@@ -54,7 +54,11 @@ class StockApiBroker:
 
     # Source: api/STOCK_API.md, "Orders"
     abilities: Final = Abilities(
-        lot_shares=LOT_SHARES, window_opens=time(16, 0), window_closes=time(13, 0), settles_at=time(15, 30)
+        lot_shares=LOT_SHARES,
+        fills_by_touch=True,
+        window_opens=time(16, 0),
+        window_closes=time(13, 0),
+        settles_at=time(15, 30),
     )
 
     def __init__(self, config: BrokerConfig) -> None:

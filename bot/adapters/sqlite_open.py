@@ -214,6 +214,22 @@ def m030_news(db: Any) -> None:
 
 
 @migrations()
+def m040_order_keys(db: Any) -> None:
+    """The key of an order names its strategy and leg too, and an order may fill in parts."""
+    from bot.adapters.sqlite_order_keys import migrate_order_keys
+
+    migrate_order_keys(db)
+
+
+@migrations()
+def m041_books(db: Any) -> None:
+    """Unexplained differences, adjustments, dividends, and the cash identity of each settlement."""
+    from bot.adapters.sqlite_order_keys import migrate_books
+
+    migrate_books(db)
+
+
+@migrations()
 def m050_stops(db: Any) -> None:
     """The kill switch's rows, and what tripped the breaker."""
     db["halts"].create(

@@ -28,6 +28,7 @@ class Abilities:
     tells_cash: bool = False  # `cash_twd` answers
     tells_fills: bool = False  # `prices_x100` answers; otherwise an order is taken to fill at its limit
     fills_in_parts: bool = False  # an order may fill for less than its shares
+    fills_by_touch: bool = False  # it fills, whole, exactly when the session's range touches its limit
     settlement_sessions: int = AT_ONCE  # sessions between a trade and its cash
     window_opens: time | None = None  # orders are taken from here ...
     window_closes: time | None = None  # ... to just before here, over midnight when it is the earlier of the two

@@ -80,7 +80,8 @@ def _send_or_refuse(order: Order, known: Known, breaker: str, ports: Ports, conf
         return "refused by a limit", f"{order.side} {order.symbol}, {refusal.limit}: {refusal.reason}"
     ports.journal.move(order.key, OrderState.SENDING, "", now)
     receipt = ports.broker.submit(order)
-    ports.journal.move(order.key, receipt.state, redacted(receipt.reply), ports.clock.now())
+    said = redacted(receipt.reply)
+    ports.journal.move(order.key, receipt.state, "the broker's answer", ports.clock.now(), reply=said)
     return str(receipt.state), ""
 
 
