@@ -196,6 +196,9 @@ class ShioajiConfig:
     ca_path: Path
 
 
+MOST_CLOSED_RETRIES: Final = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
     """Where orders go."""
@@ -208,11 +211,14 @@ class BrokerConfig:
     allow_plain_http: bool
     live: bool
     timeout_s: float
+    closed_retries: int
     shioaji: ShioajiConfig
 
     def __post_init__(self) -> None:
         """Refuse an account that opened with nothing."""
         _check_positive(self, "start_cash_twd", "timeout_s")
+        if not 0 <= self.closed_retries <= MOST_CLOSED_RETRIES:
+            raise ValueError(f"`closed_retries` must be between 0 and {MOST_CLOSED_RETRIES}")
 
     @property
     def pays_dividends(self) -> bool:

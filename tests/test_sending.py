@@ -17,16 +17,18 @@ import pytest
 from builders import at, bar, checked
 from rehearsals import SECRETS, command, rehearsal, twtrader
 
-from bot.adapters.halt_switch import halt_file_of
+from bot.adapters.broker_paper import PaperBroker
+from bot.adapters.halt_switch import halt_file_of, resume
 from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_journal import EquityPoint
 from bot.config import Config, load_config
 from bot.core.check import Known, Reading, check_rows, row_of
-from bot.core.orders import OrderState
+from bot.core.orders import Fill, OrderState
 from bot.daemon import run_due
 from bot.rehearsal import CHURN
 from bot.sandbox.process import Sandbox, start_sandbox
 from bot.sandbox.settings import SandboxSettings
+from bot.stages.facts import facts_now, known_tonight
 from bot.stages.stage import Ports
 from bot.wiring import open_ports
 
@@ -189,7 +191,7 @@ def test_whatever_can_be_taken_for_a_halt_is_one(begin: Begin) -> None:
         assert evening.posts() == 0, name
         if file.is_dir() and not file.is_symlink():
             file.rmdir()
-        assert twtrader(evening.path, "resume").returncode == 0
+        assert resume(evening.config.store.path, at(FRIDAY, "18:50")), name
         assert evening.ports.halt.read() is None, name
     assert evening.work_at(FRIDAY, "18:50")
     assert evening.posts() == 4
@@ -253,9 +255,7 @@ def test_a_stock_whose_data_became_doubtful_after_the_decision_is_not_traded_the
     store, [told] = BarStore(evening.ports.market.db), evening.ports.market.bars("2330", until=FRIDAY, last=1)
     store.add(checked(replace(told, volume_shares=told.volume_shares + 7_001)), at(FRIDAY, "18:26"))  # a later answer
     upside_down = replace(row_of(bar("100", symbol="2317", session=FRIDAY)), high_x100=90_00)
-    store.add(
-        check_rows(Reading(rows=(upside_down,), sessions=frozenset({FRIDAY})), Known()), at(FRIDAY, "18:27")
-    )
+    store.add(check_rows(Reading(rows=(upside_down,), sessions=frozenset({FRIDAY})), Known()), at(FRIDAY, "18:27"))
     assert evening.work_at(FRIDAY, "18:30")
     assert evening.sent()[0] == "done"
     refused = {one.order.symbol: one.note for one in evening.ports.journal.orders(CANCELLED)}
@@ -330,3 +330,104 @@ def test_after_the_window_of_its_session_nothing_is_sent_whatever_the_user_says(
     assert evening.sent()[0] == "skipped"
     assert "and its order window is closed" in evening.sent()[1]
     assert evening.posts() == 0
+
+
+# --- what the broker can and can't do ---------------------------------------------------------------------
+
+
+def test_a_false_no_session_is_final_unless_the_config_says_otherwise(begin: Begin) -> None:
+    evening = begin()
+    evening.sandbox.fault(BUY, "no_session", times=1)
+    assert evening.work_at(FRIDAY, "18:30")
+    assert evening.states(FRIDAY) == [*[ACCEPTED] * 3, OrderState.REJECTED]
+    evening.work_at(FRIDAY, "18:40")
+    assert evening.posts() == 4
+
+
+def test_a_false_no_session_is_tried_again_as_a_leg_of_its_own_where_the_config_says_so(begin: Begin) -> None:
+    evening = begin(broker={"closed_retries": 1})
+    evening.sandbox.fault(BUY, "no_session", times=1)
+    assert not evening.work_at(FRIDAY, "18:30")
+    assert evening.sent() == ("waiting", "1 rejected; 4 wait: the broker says 當前非交易許可時間; tried again later")
+    assert evening.posts() == 1
+    first = "forecast_edge:2025-03-07:2317:buy"
+    assert evening.surprises() == ["buy 2317: 當前非交易許可時間, inside its order window; planned again as leg 2"]
+    assert evening.work_at(FRIDAY, "18:40")
+    states = {one.order.key: one.state for one in evening.ports.journal.orders()}
+    assert (states[f"{first}:1"], states[f"{first}:2"]) == (OrderState.REJECTED, ACCEPTED)
+    assert evening.posts() == 5
+    again = evening.ports.journal.order_events(f"{first}:2")[0]
+    assert again.note == "again: leg 1 was refused, 當前非交易許可時間"
+    assert evening.work_at(MONDAY, "15:45")
+    assert evening.ports.journal.portfolio().cash_twd == evening.sandbox.book()["cash_twd"]
+
+
+def test_tries_run_out(begin: Begin) -> None:
+    evening = begin(broker={"closed_retries": 1})
+    evening.sandbox.fault(BUY, "no_session", times=3)
+    assert not evening.work_at(FRIDAY, "18:30")
+    assert not evening.work_at(FRIDAY, "18:40")  # leg 2 is refused too, for good; the next stock's leg 1 is refused
+    assert evening.work_at(FRIDAY, "18:50")
+    legs = [(one.order.symbol, one.order.leg, str(one.state)) for one in evening.ports.journal.orders()]
+    assert legs[:4] == [
+        ("2317", 1, "rejected"),
+        ("2317", 2, "rejected"),
+        ("2330", 1, "rejected"),
+        ("2330", 2, "accepted"),
+    ]
+    assert evening.posts() == 6  # four orders and two further legs
+
+
+class Particular(PaperBroker):
+    """The paper broker with other abilities, as Taiwan's own market has them."""
+
+    abilities = replace(PaperBroker.abilities, odd_apart=True, settlement_sessions=2)
+
+
+def paper(begin: Begin, **rules: Any) -> Evening:
+    """Start at a broker that settles on T+2 and takes odd lots apart."""
+    evening = begin("14:40", broker={"kind": "paper", "fill_rule": "touch"}, rules=rules)
+    broker = Particular(evening.ports.journal.db, 100_000_000, "touch", evening.config.costs)
+    evening.ports = replace(evening.ports, broker=broker)
+    return evening
+
+
+def test_proceeds_are_not_spent_before_they_are_there(begin: Begin) -> None:
+    evening = paper(begin)
+    tuesday, wednesday = date(2025, 3, 11), date(2025, 3, 12)
+    for day in (FRIDAY, MONDAY, tuesday):
+        assert evening.work_at(day, "18:30")
+    journal = evening.ports.journal
+    sales = [fill for fill in journal.fills() if fill.shares < 0]
+    assert {fill.session for fill in sales} == {tuesday}  # bought on MONDAY, sold on Tuesday
+    proceeds = sum(brought_twd(fill) for fill in sales)
+    cash = journal.portfolio().cash_twd
+    bought = [one for one in journal.orders(ACCEPTED) if one.order.decided == tuesday and one.order.side == "buy"]
+    spent = sum(one.order.limit_x100 * one.order.shares // 100 for one in bought)
+    assert bought
+    assert spent <= cash - proceeds
+    [refused] = {one.note for one in journal.orders(CANCELLED) if one.order.decided == tuesday}
+    assert refused.startswith("not sent, cash: costs NT$")
+    assert evening.work_at(wednesday, "18:25")
+    known = known_tonight(wednesday, evening.ports, evening.config)
+    # On Thursday, two sessions after them, Tuesday's proceeds are there; Wednesday's are not.
+    newer = sum(brought_twd(fill) for fill in journal.fills() if fill.shares < 0 and fill.session == wednesday)
+    assert facts_now(known, "", evening.ports, evening.config).cash_twd == journal.portfolio().cash_twd - newer
+
+
+def brought_twd(sale: Fill) -> int:
+    """What a sale brought, whole TWD."""
+    return sale.price_x100 * -sale.shares // 100 - sale.commission_twd - sale.tax_twd
+
+
+def test_whole_lots_and_the_odd_rest_leave_apart(begin: Begin) -> None:
+    evening = paper(begin, lot_shares=1, top_k=1)
+    assert evening.work_at(FRIDAY, "18:25")
+    [planned] = evening.ports.journal.orders(PLANNED)
+    odd = planned.order.shares % 1_000
+    assert odd
+    assert evening.work_at(FRIDAY, "18:30")
+    first, second = evening.ports.journal.orders(ACCEPTED)
+    assert (first.order.leg, second.order.leg) == (1, 2)
+    assert (first.order.shares, second.order.shares) == (planned.order.shares - odd, odd)
+    assert first.order.key == planned.order.key

@@ -23,6 +23,7 @@ from bot.live import require_live
 from bot.ports import Receipt
 from bot.secrets import redacted, secret
 
+WINDOW_CLOSED: Final = "當前非交易許可時間"  # also said falsely. Source: api/STOCK_API.md, "Orders"
 REPLY_CHARS: Final = 200  # enough to read why, too little to store a page of HTML
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -154,7 +155,10 @@ class StockApiBroker:
             return Receipt(state=OrderState.UNKNOWN, reply=said)
         known = {"success": OrderState.ACCEPTED, "failed": OrderState.REJECTED}
         state = known.get(reply.result, OrderState.UNKNOWN)
-        return Receipt(state=state, reply=said if state is OrderState.UNKNOWN else _shown(reply.status))
+        if state is OrderState.UNKNOWN:
+            return Receipt(state=state, reply=said)
+        closed = state is OrderState.REJECTED and reply.status.strip() == WINDOW_CLOSED
+        return Receipt(state=state, reply=_shown(reply.status), closed=closed)
 
 
 def _shown(text: str) -> str:

@@ -31,6 +31,7 @@ class Known:
     references_x100: Mapping[str, int]
     traded: frozenset[str]
     suspect: Mapping[str, str]
+    short_twd: int  # what the broker, where it tells its cash, has less than the journal
 
 
 def known_tonight(session: date, ports: Ports, config: Config) -> Known:
@@ -53,13 +54,19 @@ def known_tonight(session: date, ports: Ports, config: Config) -> Known:
         references_x100=references_x100(events, session, trades_on),
         traded=traded,
         suspect=_suspect(session, ports),
+        short_twd=_short_twd(session, ports),
     )
 
 
 def facts_now(known: Known, breaker: str, ports: Ports, config: Config) -> Facts:
     """`known`, with the orders and the cash as they are at this moment."""
     sent = tuple(
-        Sent(order=one.order, resting=one.state in OPEN_STATES, refused=one.state is OrderState.REJECTED)
+        Sent(
+            order=one.order,
+            resting=one.state in OPEN_STATES,
+            refused=one.state is OrderState.REJECTED,
+            filled_shares=one.filled_shares,
+        )
         for one in ports.journal.orders()
         if one.state not in _NEVER_LEFT and (one.order.decided == known.session or one.state in OPEN_STATES)
     )
@@ -68,12 +75,12 @@ def facts_now(known: Known, breaker: str, ports: Ports, config: Config) -> Facts
         lambda day: ports.market.count_sessions(day, known.session) + 1,
         ports.broker.abilities.settlement_sessions,
     )
-    resting = [one.order for one in sent if one.resting]
+    resting = [rest for one in sent if (rest := one.rest) is not None]
     return Facts(
         session=known.session,
         trades_on=known.trades_on,
         settled=known.settled,
-        cash_twd=spendable_twd(ports.journal.portfolio().cash_twd, resting, unsettled, config.costs),
+        cash_twd=spendable_twd(ports.journal.portfolio().cash_twd - known.short_twd, resting, unsettled, config.costs),
         equity_twd=known.equity_twd,
         held_shares=known.held_shares,
         closes_x100=known.closes_x100,
@@ -99,6 +106,13 @@ def watch_breaker(session: date, ports: Ports, limits: Limits) -> str:
         stops = "buys" if limits.breaker_stops == "buys" else "everything"
         ports.journal.record_surprises(session, [f"breaker tripped, {stops} stopped: {text}; `twtrader resume`"], now)
     return text
+
+
+def _short_twd(session: date, ports: Ports) -> int:
+    """How much less cash the broker told at the settlement of `session` than the journal has: the lower one counts."""
+    checks = [check for day, check in ports.journal.books.identities() if day == session]
+    told = [check.cash_twd - check.broker_twd for check in checks if check.broker_twd is not None]
+    return max(0, *told) if told else 0
 
 
 def _suspect(session: date, ports: Ports) -> dict[str, str]:

@@ -74,9 +74,7 @@ def test_no_window_before_the_session_is_the_end_of_it() -> None:
 
 
 def test_a_job_before_its_window_waits_for_it() -> None:
-    found = chance(
-        at(FRIDAY, "15:00"), due=at(FRIDAY, "15:00"), opening=at(MONDAY, "09:00"), window=API, late="skip"
-    )
+    found = chance(at(FRIDAY, "15:00"), due=at(FRIDAY, "15:00"), opening=at(MONDAY, "09:00"), window=API, late="skip")
     assert (found.act, found.until) == ("wait", at(FRIDAY, "16:00"))
 
 

@@ -164,7 +164,9 @@ def test_the_suspicion_is_of_one_stock_and_is_said() -> None:
 
 
 @pytest.mark.parametrize("side", list(Side))
-@pytest.mark.parametrize(("limit", "refused"), [(110_00, ""), (110_50, "day limits"), (90_00, ""), (89_90, "day limits")])
+@pytest.mark.parametrize(
+    ("limit", "refused"), [(110_00, ""), (110_50, "day limits"), (90_00, ""), (89_90, "day limits")]
+)
 def test_a_price_is_inside_the_day_s_limits(side: Side, limit: int, refused: str) -> None:
     assert why(order(side, limit=limit)) == refused
 
@@ -284,7 +286,9 @@ def test_whatever_is_let_through_in_turn_keeps_every_cap_together(wishes: list[O
             sent.append(Sent(order=wish, resting=True))
     orders = [one.order for one in sent]
     bought = [one for one in orders if one.side is Side.BUY]
-    spent = sum(one.limit_x100 * one.shares // 100 + max(20, one.limit_x100 * one.shares * 1425 // 10**8) for one in bought)
+    spent = sum(
+        one.limit_x100 * one.shares // 100 + max(20, one.limit_x100 * one.shares * 1425 // 10**8) for one in bought
+    )
     assert spent <= cash_twd or not bought
     worth = {symbol: held.get(symbol, 0) * price // 100 for symbol, price in PRICES.items()}
     for one in bought:
@@ -293,12 +297,16 @@ def test_whatever_is_let_through_in_turn_keeps_every_cap_together(wishes: list[O
     assert all(worth[one.symbol] <= 300_000 for one in bought)
     assert not bought or sum(worth.values()) <= 600_000
     for symbol in PRICES:
-        assert sum(one.shares for one in orders if one.symbol == symbol and one.side is Side.SELL) <= held.get(symbol, 0)
+        assert sum(one.shares for one in orders if one.symbol == symbol and one.side is Side.SELL) <= held.get(
+            symbol, 0
+        )
         assert len({one.side for one in orders if one.symbol == symbol}) <= 1  # never both ways at once
 
 
 @given(st.sampled_from([None, 1, 10**9]), st.integers(1, 1_000), st.integers(90_00, 110_00))
-def test_no_cap_and_no_breaker_of_the_default_kind_holds_back_a_sale(equity: int | None, shares: int, limit: int) -> None:
+def test_no_cap_and_no_breaker_of_the_default_kind_holds_back_a_sale(
+    equity: int | None, shares: int, limit: int
+) -> None:
     """A sale that is allowed without any limit is allowed under the tightest caps."""
     one = order(Side.SELL, shares=shares, limit=limit)
     known = facts(equity_twd=equity, cash_twd=-1, breaker="drawdown")
