@@ -146,7 +146,7 @@ def test_a_sandbox_that_echoes_the_form_does_not_get_it_written_down(rehearsed: 
     assert b"holdings: not the agreed JSON" in done.stderr  # the echoes did arrive, and were shown without the secrets
     assert b"***" in done.stderr
     db = open_database(config.parent / "twtrader.db")
-    notes = [row["note"] for row in db.query("select note from order_events where state in ('unknown', 'rejected')")]
+    notes = [row["reply"] for row in db.query("select reply from order_events where state in ('unknown', 'rejected')")]
     assert sum("Whoops" in note and "***" in note for note in notes) == 2
     assert sum("Whoops" not in note and "***" in note for note in notes) == 1
     assert Journal(db).surprises() is not None
@@ -225,7 +225,9 @@ def leaves(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 EVERYTHING = """
     import json, os, sys
-    import bot.cli
+    import httpx, requests, rich.console, rich.table
+    import backtest.history, backtest.parity, bot.cli, bot.daemon, bot.prices, bot.status, bot.wiring
+    import bot.adapters.exchange_ex_rights, bot.adapters.price_feed, bot.adapters.twstock_codes, bot.llm_cli
 
     for words in json.load(sys.stdin):
         pid = os.fork()
