@@ -73,7 +73,7 @@ def run(
     context: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="One cycle for the newest session, then end.")] = False,
     session: Annotated[str | None, typer.Option("--date", help="The cycle of this session (implies --once).")] = None,
-    until: Annotated[str | None, typer.Option(help="On a sandbox's clock: run until the end of this day.")] = None,
+    until: Annotated[str | None, typer.Option(help="Move a sandbox's clock to the end of this day.")] = None,
     choose: Annotated[int | None, typer.Option(help="Trade only the N stocks BestFourPoint likes best.")] = None,
 ) -> None:
     """The daemon: fetch, forecast, decide, send and settle, every session."""
@@ -91,16 +91,16 @@ def run(
     last_day = day_of(until)
     if last_day and not config.clock.url:
         raise ConfigError("--until needs a sandbox's clock: set `clock.url`")
-    with only_one(config.store.path):
-        _run(config, once=once, session=day_of(session), last_day=last_day)
+    with only_one(config.store.path) as lock:
+        _run(config, lock, once=once, session=day_of(session), last_day=last_day)
 
 
-def _run(config: Any, *, once: bool, session: date | None, last_day: date | None) -> None:
+def _run(config: Any, lock: Any, *, once: bool, session: date | None, last_day: date | None) -> None:
     """Start, which is to recover: everything that can be wrong with the config is found before anything runs."""
     from datetime import time
     from functools import partial
 
-    from bot.adapters.clocks import SandboxClock
+    from bot.adapters.clocks import SandboxClock, clock_at
     from bot.config import TAIPEI
     from bot.daemon import Daemon, run_due
     from bot.wiring import check_engine, open_ports
@@ -109,20 +109,17 @@ def _run(config: Any, *, once: bool, session: date | None, last_day: date | None
     with open_ports(config) as ports:
         if once or session:
             check_session(session, ports)
-            waiting = run_due(ports, config, session)
+            waiting = run_due(ports, config, session, tell=lock.tell)
             if waiting:
                 raise Refused(f"{waiting.stage} of {waiting.session} waits: {waiting.detail}; run again later")
             _tell_next(config, ports.clock.now())
             return
-    daemon = Daemon(config, partial(open_ports, config))
-    clock = SandboxClock(config.clock.url) if config.clock.url else None
-    if clock and last_day:
+    daemon, clock = Daemon(config, partial(open_ports, config), lock), clock_at(config.clock.url)
+    if isinstance(clock, SandboxClock) and last_day:
         daemon.rehearse(clock, datetime.combine(last_day, time(23, 59), tzinfo=TAIPEI))
         _tell_rehearsed(config)
-    elif clock:
-        raise ConfigError("`clock.url` is a sandbox's: say how far to go with --until")
     else:
-        daemon.run()
+        daemon.run(clock)
 
 
 def _tell_next(config: Any, now: datetime) -> None:
@@ -138,9 +135,9 @@ def _tell_rehearsed(config: Any) -> None:
     from contextlib import closing
 
     from bot.adapters.sqlite_journal import Journal
-    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_open import open_for_reading
 
-    with closing(open_database(config.store.path)) as db:
+    with closing(open_for_reading(config.store.path)) as db:
         journal = Journal(db)
         orders, line = journal.orders(), journal.equity()
     filled = sum(one.state == "filled" for one in orders)
@@ -179,13 +176,13 @@ def status(
 
     from rich.console import Console
 
-    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_open import open_for_reading
     from bot.config import load_config
     from bot.status import as_json as snapshot_json
     from bot.status import render
 
     config = load_config(context.obj)
-    db = open_database(config.store.path, create=False)
+    db = open_for_reading(config.store.path)
     if as_json:
         typer.echo(json.dumps(snapshot_json(_snapshot(config, db)), ensure_ascii=False, indent=2))
         return
@@ -246,12 +243,12 @@ def orders(context: typer.Context, as_json: JsonOption = False) -> None:
     from rich.table import Table
 
     from bot.adapters.sqlite_journal import Journal
-    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_open import open_for_reading
     from bot.config import load_config
     from bot.core.market import from_x100
 
     config = load_config(context.obj)
-    listed = Journal(open_database(config.store.path, create=False)).orders()
+    listed = Journal(open_for_reading(config.store.path)).orders()
     rows = [
         {
             "decided": one.order.decided.isoformat(),
@@ -359,10 +356,10 @@ def _known_bars(config: Any, symbol: str, until: date, prices: Path | None) -> A
 
     from backtest.history import History
     from bot.adapters.sqlite_market import MarketStore
-    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_open import open_for_reading
 
     if prices is None:
-        with closing(open_database(config.store.path, create=False)) as db:
+        with closing(open_for_reading(config.store.path)) as db:
             return MarketStore(db).bars(symbol, until=until)
     history = History.from_csv(prices, symbols=[symbol], since=date.min, until=until)
     return history.after(history.sessions[-1]).past(symbol, len(history.sessions)) if history.sessions else []

@@ -62,15 +62,12 @@ class Timetable:
     forecast: str
     decide: str
     send: str
-    misfire_grace_s: int
 
     def __post_init__(self) -> None:
         """Refuse what is no time of day, and an order in which a stage would miss what it needs."""
         times = [self.at(stage) for stage in STAGES]
         if times != sorted(times):
             raise ValueError("the stages must keep the order " + ", ".join(STAGES))
-        if self.misfire_grace_s < 1:
-            raise ValueError("`misfire_grace_s` must be at least 1")
 
     def at(self, stage: str) -> time:
         """The time of day at which `stage` starts."""
