@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from backtest.cli import backtest_app
+from bot.clock_cli import clock
 from bot.data_cli import data_app
 from bot.errors import BotError, ConfigError, Refused
 from bot.exrights_cli import exrights
@@ -32,6 +33,7 @@ app.add_typer(news_app, name="news")
 app.add_typer(data_app, name="data")
 data_app.command()(exrights)
 app.command()(sessions)
+app.command()(clock)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 
@@ -108,7 +110,7 @@ def _run(config: Any, lock: Any, *, once: bool, session: date | None, last_day: 
     check_engine(config)
     with open_ports(config) as ports:
         if once or session:
-            check_session(session, ports)
+            check_session(session, ports, config.timetable.at("prices"))
             waiting = run_due(ports, config, session, tell=lock.tell)
             if waiting:
                 raise Refused(f"{waiting.stage} of {waiting.session} waits: {waiting.detail}; run again later")
@@ -145,21 +147,25 @@ def _tell_rehearsed(config: Any) -> None:
     typer.echo(f"{len(line)} sessions, {len(orders)} orders, {filled} of them filled, {worth}; see `twtrader status`")
 
 
-def check_session(session: date | None, ports: Any) -> None:
-    """Refuse a day that did not trade or isn't over.
+def check_session(session: date | None, ports: Any, ready_at: Any) -> None:
+    """Refuse a day that did not trade, isn't over, or lies before the newest one (over from `ready_at` on).
 
     Raises:
         Refused: says which.
     """
     from bot.calendar import calendar_of
+    from bot.core.sessions import latest_session
 
     if session is None:
         return
-    now = ports.clock.now()
+    now, calendar = ports.clock.now(), calendar_of(ports)
     if session > now.date():
         raise Refused(f"{session} is in the future")
-    if not calendar_of(ports).is_session(session, now):
+    if not calendar.is_session(session, now):
         raise Refused(f"{session} is no session")
+    latest = latest_session(now, ready_at, calendar)
+    if session < latest:
+        raise Refused(f"{session} is past: {latest} has traded since, and no decision is made for a past session")
     newest = ports.journal.newest_decision()
     if newest and session < newest:
         raise Refused(f"{session} is past: the journal has decided {newest} already, and history is not rewritten")

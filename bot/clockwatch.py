@@ -38,12 +38,12 @@ def look_at_clock(ports: Ports, timetable: Timetable) -> Trust:
             f"the clock went back from {highest.astimezone(TAIPEI):%Y-%m-%d %H:%M}: no order goes out for a session "
             "that had begun by then; `twtrader clock` says more",
         )  # fmt: skip
-        take_back(ports, timetable, now)
     elif highest is not None and found is Trust.AHEAD:
         log.warning("clock now=%s is more than %s days after %s: believed when the exchange has bars of after the jump",
                     now.isoformat(), BELIEVED_AHEAD.days, highest.isoformat())  # fmt: skip
     elif highest is None or now > highest:
         mark.put(now)
+    _take_back(ports, timetable, now)
     return found
 
 
@@ -65,10 +65,10 @@ def doubt(ports: Ports, session: date) -> None:
     )  # fmt: skip
 
 
-def take_back(ports: Ports, timetable: Timetable, now: datetime) -> None:
+def _take_back(ports: Ports, timetable: Timetable, now: datetime) -> None:
     """Void what a clock that was ahead concluded of sessions whose first stage still lies before us."""
-    first = now.date() if now < datetime.combine(now.date(), timetable.at("prices")) else now.date() + timedelta(days=1)
-    for session in RunLog(ports.journal.db).void_unreached(first):
+    begun = now >= datetime.combine(now.date(), timetable.at("prices"))
+    for session in RunLog(ports.journal.db).void_unreached(now.date() + timedelta(days=1 if begun else 0)):
         _tell(ports, session, now, "what a clock that was ahead made of this session is void; it is worked in its time")
 
 

@@ -23,7 +23,7 @@ from bot.adapters.process_lock import Lock, process_age_s
 from bot.adapters.sqlite_journal import StageRun
 from bot.calendar import calendar_of
 from bot.clockwatch import believe, doubt, look_at_clock, with_floor
-from bot.config import STAGES, TAIPEI, Config
+from bot.config import STAGES, TAIPEI, Config, Timetable
 from bot.core.clockmark import Trust
 from bot.core.sessions import latest_session
 from bot.day import run_stage
@@ -114,6 +114,13 @@ def make_scheduler() -> BackgroundScheduler:
     )
 
 
+def plan_anew(scheduler: BackgroundScheduler, timetable: Timetable) -> None:
+    """Let the scheduler plan from the clock as it is now: it may have planned from one that was a year ahead."""
+    for stage, trigger in wake_triggers(timetable).items():
+        if scheduler.get_job(stage):
+            scheduler.reschedule_job(stage, trigger=trigger)
+
+
 class Daemon:
     """Runs `run_due` at each wake-up until it is told to stop, or until a bug halts it."""
 
@@ -188,18 +195,12 @@ class Daemon:
             if jump:
                 log.info("clock now=%s moved %+.0f s beside running time: asleep, or set", now.isoformat(),
                          jump.total_seconds())  # fmt: skip
-                self._plan_anew(scheduler)
+                plan_anew(scheduler, self.config.timetable)
                 unanswered = True
             if self.idle.is_set() and (unanswered or self.watch.is_due(now)):
                 self.idle.clear()
                 unanswered = False
                 scheduler.add_job(self._wake, "date", args=[clock], id="look", replace_existing=True)
-
-    def _plan_anew(self, scheduler: BackgroundScheduler) -> None:
-        """Let the scheduler plan from the clock as it is now: it may have planned from one that was a year ahead."""
-        for stage, trigger in wake_triggers(self.config.timetable).items():
-            if scheduler.get_job(stage):
-                scheduler.reschedule_job(stage, trigger=trigger)
 
     def _wake(self, clock: Clock) -> None:
         """One wake-up. The one place where anything may be caught: a bug halts, the rest is tried again."""

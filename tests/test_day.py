@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from builders import SHARED, at, config, order
+from builders import SHARED, at, order
 from rehearsals import SECRETS, rehearsal
 
 from bot.adapters.sqlite_journal import JournalOrder

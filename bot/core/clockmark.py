@@ -30,3 +30,12 @@ def trust(now: datetime, highest: datetime | None) -> Trust:
     if now < highest - BEHIND_BY:
         return Trust.BEHIND
     return Trust.AHEAD if now > highest + BELIEVED_AHEAD else Trust.STEADY
+
+
+MEANING: Final = {
+    Trust.STEADY: "the clock is believed",
+    Trust.BEHIND: "the clock went back: no order goes out for a session that had begun at the highest moment seen. If "
+    "the clock is right now and was ahead then: stop the daemon, `twtrader clock --trust-now`, start it",
+    Trust.AHEAD: "the clock jumped ahead: nothing is decided until the exchange has shown bars of the newest session. "
+    "If the clock is wrong, set it right; nothing else is needed",
+}

@@ -90,13 +90,14 @@ async def _move_clock(request: Request) -> JSONResponse:
     world = world_behind(request)
     try:
         told = await _body_of(request)
-        skew_s, target = _skew_s(told), moment(str(told.get("now", ""))) if "skew_s" not in told else world.now()
+        skew_s = _skew_s(told)
+        target = moment(str(told.get("now", ""))) if skew_s is None or "now" in told else None
     except Refused as wrong:
         return _refused(wrong)
     if skew_s is not None:
         world.skew = timedelta(seconds=skew_s)
     try:
-        settled = world.move_to(target)
+        settled = world.move_to(target) if target else []
     except Refused as backwards:
         return _refused(backwards, 409)
     now = (world.now() + world.skew).isoformat()
