@@ -175,6 +175,7 @@ def check_session(session: date | None, ports: Any, ready_at: Any) -> None:
 def status(
     context: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="Print it once and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
     """What is next, what happened, what we own."""
@@ -196,11 +197,11 @@ def status(
     if once:
         console.print(render(_snapshot(config, db), console.width))
         return
-    _watch(console, config, db)
+    _watch(console, config, db, every)
 
 
-def _watch(console: Any, config: Any, db: Any) -> None:
-    """Show the view until the user has seen enough."""
+def _watch(console: Any, config: Any, db: Any, every_s: float) -> None:
+    """Show the view, anew every `every_s` seconds, until the user has seen enough."""
     import time
     from contextlib import suppress
 
@@ -213,7 +214,7 @@ def _watch(console: Any, config: Any, db: Any) -> None:
         Live(render(_snapshot(config, db), console.width), console=console, screen=True) as live,
     ):
         while True:
-            time.sleep(2)
+            time.sleep(every_s)
             live.update(render(_snapshot(config, db), console.width))
 
 

@@ -32,6 +32,7 @@ from bot.missed import report_missed
 from bot.ports import Clock
 from bot.stages.send import drop_unsent, mark_interrupted
 from bot.stages.stage import Ports
+from bot.stopsign import StopSign
 from bot.timetable import next_wakes, wake_triggers
 from bot.watch import RETRY_AFTER, Watch
 
@@ -130,7 +131,7 @@ class Daemon:
         self.open_ports = open_ports
         self.lock = lock
         self.watch = Watch(config.timetable)
-        self.stopped = threading.Event()
+        self.stopped = StopSign()
         self.idle = threading.Event()
         self.failure: BaseException | None = None
 

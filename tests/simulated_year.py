@@ -32,7 +32,7 @@ from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_open import open_for_reading
 from bot.adapters.sqlite_runs import RunLog
 from bot.config import STAGES
-from bot.core.sessions import TRADING_STARTS
+from bot.core.sessions import SATURDAY, TRADING_STARTS
 from bot.rehearsal import CHURN
 from bot.sandbox.process import Sandbox, start_sandbox
 from bot.sandbox.settings import SandboxSettings
@@ -43,6 +43,9 @@ ANSWERS_WITHIN_S: Final = 60.0
 READY_WITHIN_S: Final = 10.0
 # Stage times, the order window's and the settlement's, the order deadline, midnight.
 AWKWARD: Final = ("00:00", "09:00", "13:00", "15:00", "15:30", "15:45", "17:00", "18:00", "18:20", "18:30")
+STAGES_AT: Final = ("15:00", "15:45", "17:00", "18:00", "18:20", "18:30")
+QUIET_DAY: Final = ("09:00", "15:00")
+OTHERWISE: Final = 0.4  # how often a moment is looked at when nothing is due
 _RESTED = re.compile(r"(?:idle|waiting) at (\S+) until ")
 _READY = re.compile(r"ready seconds=(\S+)")
 _STAGE = re.compile(r"stage session=(\S+) stage=(\S+) outcome=(\S+)")
@@ -64,7 +67,7 @@ class Box:
     def switch_on(self) -> None:
         assert self.process is None
         self.process = subprocess.Popen(
-            command(self.config, "run"), env={**os.environ, **SECRETS}, stderr=subprocess.PIPE, text=True,
+            command(self.config, "run"), env={**os.environ, **SECRETS, "PYTHONFAULTHANDLER": "1"}, stderr=subprocess.PIPE, text=True,
             cwd=self.config.parent,
         )  # fmt: skip
         threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
@@ -72,7 +75,12 @@ class Box:
     def switch_off(self, how: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(how)
-        code = self.process.wait(ANSWERS_WITHIN_S)
+        try:
+            code = self.process.wait(ANSWERS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # faulthandler tells where it hangs
+            self.process.wait()
+            raise AssertionError("did not stop:\n" + "\n".join(self.lines[-60:])) from None
         assert code in (0, -how), self.lines[-30:]
         self.process = None
 
@@ -86,6 +94,15 @@ class Box:
             done = self._news.wait_for(lambda: self._rested(moment, since), ANSWERS_WITHIN_S)
         if not done:
             raise AssertionError(f"no rest at {moment}:\n" + "\n".join(self.lines[-40:]))
+
+    def is_at_work(self, since: int) -> None:
+        """Wait until the daemon is in the middle of a stage, or has found after line number `since` that none is due."""
+        lock = self.config.parent / "twtrader.db.lock"
+        until = time.monotonic() + ANSWERS_WITHIN_S
+        while "at work on" not in lock.read_text(encoding="utf-8") and time.monotonic() < until:
+            if any(_RESTED.search(line) for line in self.lines[since:]):
+                return
+            time.sleep(0.002)
 
     def _rested(self, moment: datetime, since: int) -> bool:
         found = (_RESTED.search(line) for line in self.lines[since:])
@@ -117,8 +134,10 @@ class Year:
         self.box.switch_on()
         self.settle_down(0)
         for offset in range(days):
-            for clock in AWKWARD:
-                self.reach(at(first + timedelta(days=offset), clock))
+            day = first + timedelta(days=offset)
+            for clock in AWKWARD if day.weekday() < SATURDAY else QUIET_DAY:
+                if clock in STAGES_AT or self.dice.random() < OTHERWISE:
+                    self.reach(at(day, clock))
         self.come_back()
         self.step(0.0)
 
@@ -162,16 +181,20 @@ class Year:
         self.off(moment, signal.SIGTERM)
 
     def off(self, moment: datetime, how: signal.Signals) -> None:
+        since = len(self.box.lines)
         self.go(moment)
-        time.sleep(self.dice.choice((0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5)))
+        self.box.is_at_work(since)
+        time.sleep(self.dice.random() * 0.05)
         self.box.switch_off(how)
         self.away_until = self.now + self.a_while()
 
     def sleep(self, moment: datetime) -> None:
         """The box falls asleep, perhaps in the middle of a stage."""
         self.counts["sleep"] += 1
+        since = len(self.box.lines)
         self.go(moment)
-        time.sleep(self.dice.choice((0.0, 0.1)))
+        if self.dice.random() < OTHERWISE:
+            self.box.is_at_work(since)
         self.box.send(signal.SIGSTOP)
         self.asleep = True
         self.away_until = self.now + self.a_while()
@@ -237,12 +260,17 @@ def judge(box: Box, sandbox: Sandbox, first: date, last: date) -> dict[str, int]
     assert {symbol: one.shares for symbol, one in held.positions.items()} == {
         symbol: row["shares"] for symbol, row in book["positions"].items()
     }
-    slowest = max(float(found.group(1)) for line in box.lines if (found := _READY.search(line)))
+    slowest = max(ready_seconds(box.lines))
     assert slowest <= READY_WITHIN_S
     unexplained = [text for _, text in journal.surprises() if "unexplained" in text]
     assert not unexplained
     assert not [line for line in box.lines if "locked" in line or "Traceback" in line or "bug" in line]
     return {**told, "books differ by NT$": difference, "slowest start, ms": round(slowest * 1000)}
+
+
+def ready_seconds(lines: list[str]) -> list[float]:
+    """How long each start took, from the process's birth until it said that it was there."""
+    return [float(found.group(1)) for line in lines if (found := _READY.search(line))]
 
 
 def stages_once(journal: Journal, lines: list[str]) -> dict[str, int]:
@@ -321,7 +349,7 @@ def orders_once(journal: Journal, sandbox: Sandbox) -> dict[str, int]:
 
 
 @contextmanager
-def a_year(folder: Path, first: date, seed: int) -> Iterator[tuple[Sandbox, Box]]:
+def a_box(folder: Path, first: date, seed: int) -> Iterator[tuple[Sandbox, Box]]:
     """A sandbox and a box that is still off."""
     with start_sandbox(SandboxSettings(start=at(first, "08:00"), codes=CODES, seed=seed)) as sandbox:
         box = Box(rehearsal(folder, sandbox.url, list(CODES), **CHURN))
@@ -336,7 +364,7 @@ def a_year(folder: Path, first: date, seed: int) -> Iterator[tuple[Sandbox, Box]
 
 def live_through(folder: Path, first: date, days: int, seed: int, mischief: float) -> dict[str, Any]:
     """Live `days` days and judge them; what was done and what came of it."""
-    with a_year(folder, first, seed) as (sandbox, box):
+    with a_box(folder, first, seed) as (sandbox, box):
         year = Year(sandbox, box, seed, mischief)
         year.live(first, days)
         last = sandbox.sessions(first, year.now.date() + timedelta(days=20))
