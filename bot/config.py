@@ -64,7 +64,6 @@ class Timetable:
     forecast: str
     decide: str
     send: str
-    misfire_grace_s: int
     late: Late
 
     def __post_init__(self) -> None:
@@ -72,8 +71,6 @@ class Timetable:
         times = [self.at(stage) for stage in STAGES]
         if times != sorted(times):
             raise ValueError("the stages must keep the order " + ", ".join(STAGES))
-        if self.misfire_grace_s < 1:
-            raise ValueError("`misfire_grace_s` must be at least 1")
 
     def at(self, stage: str) -> time:
         """The time of day at which `stage` starts."""

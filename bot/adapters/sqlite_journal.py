@@ -216,7 +216,7 @@ class Journal:
                 self._plan_leg(replace(order, shares=part), f"{part:,} of {order.shares:,} shares", at)
 
     def plan_again(self, order: Order, why: str, at: datetime) -> Order:
-        """Plan the rejected `order` once more, as a further leg of its intent. Only where certainly nothing was accepted.
+        """Plan the rejected `order` once more, as a further leg, where certainly nothing was accepted.
 
         Raises:
             ValueError: it was not rejected.

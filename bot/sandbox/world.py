@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from starlette.requests import Request
 
@@ -26,6 +26,7 @@ class World:
         self.settings = settings
         self.market = market
         self.clock = clock
+        self.skew = timedelta(0)  # how far a client's machine is off, which reads its time here; never the exchange's
         self.news = NewsDesk(market, settings.seed)
         self.newsapi_key = settings.newsapi_key
         self.passwords = dict(settings.accounts)

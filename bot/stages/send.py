@@ -155,10 +155,12 @@ def drop_unsent(session: date, ports: Ports, at: datetime) -> None:
             ports.journal.move(one.order.key, OrderState.CANCELLED, note, at)
 
 
-def mark_interrupted(ports: Ports, at: datetime) -> None:
+def mark_interrupted(ports: Ports, at: datetime) -> int:
     """An order found `sending` was on the wire when we died: its fate is unknown, and it is never sent again."""
-    for one in ports.journal.orders(OrderState.SENDING):
+    found = ports.journal.orders(OrderState.SENDING)
+    for one in found:
         ports.journal.move(one.order.key, OrderState.UNKNOWN, "interrupted while sending", at)
+    return len(found)
 
 
 def order_deadline(session: date, known_at: datetime, calendar: Calendar) -> datetime:
