@@ -31,11 +31,11 @@ def send_orders(session: date, ports: Ports, config: Config) -> Outcome:
     `waiting` while halted, while the order window is closed, or when the broker takes no orders all the same: a later
     call carries on with what is left.
     """
-    known = known_tonight(session, ports, config)
     breaker = watch_breaker(session, ports, config.limits)
     _split_into_legs(session, ports)
     tally: Counter[str] = Counter()
     reasons: list[str] = [f"the breaker is open: {breaker}"] if breaker else []
+    known: Known | None = None
     while planned := _planned(session, ports):
         turn = chance_of(ports.clock.now(), session, ports, config)
         if turn.act == "cancel":
@@ -44,6 +44,7 @@ def send_orders(session: date, ports: Ports, config: Config) -> Outcome:
         if not wait:
             if turn.reason and turn.reason not in reasons:
                 reasons.append(turn.reason)
+            known = known or known_tonight(session, ports, config)
             state, reason, wait = _send_or_refuse(planned[0], known, breaker, ports, config)
             tally[state] += 1
             reasons += [reason] if reason else []
