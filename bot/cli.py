@@ -50,13 +50,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")
 
 def main() -> None:
     """Run the command; a user's problem is one clear line on stderr and exit code 1."""
+    guard_output()
     try:
         app()
     except (BotError, sqlite3.Error) as error:
         typer.echo(redacted(f"twtrader: {error}"), err=True)
         sys.exit(1)
     finally:
-        guard_output()  # typer has put a hook of its own in place, and a bug's traceback is on its way
+        guard_output()  # once more: typer has put a hook of its own in place, and a bug's traceback is on its way
 
 
 @app.callback()

@@ -223,6 +223,8 @@ class Redacting(logging.Formatter):
 def guard_output() -> None:
     """Pass every traceback of this process through `redacted`; no locals are ever shown."""
     sys.excepthook = _show_exception
+    if logging.lastResort is not None:  # what logs where nobody has set logging up
+        logging.lastResort.setFormatter(Redacting("%(message)s"))
     threading.excepthook = _show_thread_exception
 
 

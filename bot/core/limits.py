@@ -100,6 +100,7 @@ class Facts:
     held_shares: Mapping[str, int]
     closes_x100: Mapping[str, int]
     references_x100: Mapping[str, int] = field(default_factory=dict)
+    day_limits_x100: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # where the exchange tells them itself
     traded: frozenset[str] = frozenset()  # stocks with a checked bar of `session`
     suspect: Mapping[str, str] = field(default_factory=dict)
     sent: Sequence[Sent] = ()  # everything resting, and whatever else was decided after `session` and left
@@ -229,7 +230,8 @@ def _day_limits(order: Order, facts: Facts, limits: Limits, costs: CostRates) ->
     del limits, costs
     etf, reference = is_etf(order.symbol), _reference_x100(order, facts)
     pct = limit_pct(facts.trades_on)
-    low, high = limit_down_x100(reference, etf, pct), limit_up_x100(reference, etf, pct)
+    counted = limit_down_x100(reference, etf, pct), limit_up_x100(reference, etf, pct)
+    low, high = facts.day_limits_x100.get(order.symbol, counted)
     if not low <= order.limit_x100 <= high:
         return f"limit {_twd(order.limit_x100)} is outside {_twd(low)}..{_twd(high)} of {facts.trades_on}"
     if floor_to_tick_x100(order.limit_x100, etf) != order.limit_x100:

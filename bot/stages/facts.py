@@ -8,8 +8,9 @@ from datetime import date
 
 from bot.calendar import calendar_of
 from bot.config import Config
-from bot.core.exrights import references_x100
+from bot.core.exrights import going_ex
 from bot.core.limits import Facts, Limits, Sent, spendable_twd, tripped_by, unsettled_proceeds_twd
+from bot.core.market import is_etf, limit_pct
 from bot.core.orders import OPEN_STATES, OrderState
 from bot.core.sessions import next_session
 from bot.exrights_fetch import known_events
@@ -29,6 +30,7 @@ class Known:
     held_shares: Mapping[str, int]
     closes_x100: Mapping[str, int]
     references_x100: Mapping[str, int]
+    day_limits_x100: Mapping[str, tuple[int, int]]
     traded: frozenset[str]
     suspect: Mapping[str, str]
     short_twd: int  # what the broker, where it tells its cash, has less than the journal
@@ -43,6 +45,7 @@ def known_tonight(session: date, ports: Ports, config: Config) -> Known:
     closes = ports.market.last_closes(sorted({*traded, *held.positions}), until=session)
     priced = all(symbol in closes for symbol in held.positions)
     events = [one for many in known_events(ports, session, config.history.sessions).values() for one in many]
+    ex, pct = going_ex(events, session, trades_on), limit_pct(trades_on)
     settled = ports.journal.stage(session, "settle")
     return Known(
         session=session,
@@ -51,7 +54,8 @@ def known_tonight(session: date, ports: Ports, config: Config) -> Known:
         equity_twd=held.cash_twd + held.value_twd(closes) if priced else None,
         held_shares={symbol: position.shares for symbol, position in held.positions.items()},
         closes_x100=closes,
-        references_x100=references_x100(events, session, trades_on),
+        references_x100={symbol: event.reference_x100 for symbol, event in ex.items()},
+        day_limits_x100={symbol: event.limits_x100(pct, etf=is_etf(symbol)) for symbol, event in ex.items()},
         traded=traded,
         suspect=_suspect(session, ports),
         short_twd=_short_twd(session, ports),
@@ -85,6 +89,7 @@ def facts_now(known: Known, breaker: str, ports: Ports, config: Config) -> Facts
         held_shares=known.held_shares,
         closes_x100=known.closes_x100,
         references_x100=known.references_x100,
+        day_limits_x100=known.day_limits_x100,
         traded=known.traded,
         suspect=known.suspect,
         sent=sent,

@@ -179,6 +179,12 @@ def test_the_day_s_limits_count_from_the_reference_price_of_an_ex_date() -> None
     assert why(SELL, ex) == "day limits"
 
 
+def test_limits_that_the_exchange_tells_itself_count_before_our_own() -> None:
+    told = facts(references_x100={"2330": 80_00}, day_limits_x100={"2330": (74_00, 86_00)})
+    assert (why(order(limit=86_00), told), why(order(limit=86_10), told)) == ("", "day limits")
+    assert (why(order(limit=74_00), told), why(order(limit=73_90), told)) == ("", "day limits")
+
+
 def test_the_daily_limit_was_7_percent_before_june_2015() -> None:
     old = facts(session=date(2015, 5, 28), trades_on=date(2015, 5, 29))
     assert why(order(limit=107_00, decided=date(2015, 5, 28)), old) == ""
