@@ -64,7 +64,6 @@ class Timetable:
     forecast: str
     decide: str
     send: str
-    misfire_grace_s: int
     late: Late
 
     def __post_init__(self) -> None:
@@ -72,8 +71,6 @@ class Timetable:
         times = [self.at(stage) for stage in STAGES]
         if times != sorted(times):
             raise ValueError("the stages must keep the order " + ", ".join(STAGES))
-        if self.misfire_grace_s < 1:
-            raise ValueError("`misfire_grace_s` must be at least 1")
 
     def at(self, stage: str) -> time:
         """The time of day at which `stage` starts."""
@@ -196,6 +193,9 @@ class ShioajiConfig:
     ca_path: Path
 
 
+MOST_CLOSED_RETRIES: Final = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
     """Where orders go."""
@@ -208,11 +208,14 @@ class BrokerConfig:
     allow_plain_http: bool
     live: bool
     timeout_s: float
+    closed_retries: int
     shioaji: ShioajiConfig
 
     def __post_init__(self) -> None:
         """Refuse an account that opened with nothing."""
         _check_positive(self, "start_cash_twd", "timeout_s")
+        if not 0 <= self.closed_retries <= MOST_CLOSED_RETRIES:
+            raise ValueError(f"`closed_retries` must be between 0 and {MOST_CLOSED_RETRIES}")
 
     @property
     def pays_dividends(self) -> bool:
@@ -288,7 +291,9 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
     _refuse_secrets(told, path)
     unknown = _unknown_key(told, Config, "")
     if unknown:
-        raise ConfigError(f"{path}: unknown key `{unknown}`")
+        secret = _SECRET_WORDS.search(unknown.lower())
+        why = "; secrets are never kept here: see `twtrader secrets`" if secret else ""
+        raise ConfigError(f"{path}: unknown key `{unknown}`{why}")
     try:
         config = msgspec.convert(told, Config, dec_hook=_decode)
     except msgspec.ValidationError as wrong:
@@ -320,27 +325,24 @@ def _decode(kind: type, value: Any) -> Any:
 
 
 _USER_IN_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*@")
-# Words that name a secret in a key of config.toml. No key of ours has one of them.
+# What names a secret in a key that config.toml doesn't have.
 _SECRET_WORDS: Final = re.compile(
-    r"pass(word|wd|phrase|code)?$|secret|token$|credential|(^|_)(api_?)?key$|^account$|^person_?id$"
+    r"pass(word|wd|phrase|code)?$|secret|token$|credential|(^|_)(api_?)?key$|account$|person_?id$"
 )
 
 
 def _refuse_secrets(told: Mapping[str, Any], path: Path, prefix: str = "") -> None:
-    """Refuse a key that is named like a secret, and an address with a password in it. No value is in the message.
+    """Refuse an address with a name or a password in it. No value is in the message.
 
     Raises:
         ConfigError: names the key.
     """
     for key, value in told.items():
-        where = f"{path}: `{prefix}{key}`"
-        if _SECRET_WORDS.search(key.lower()):
-            raise ConfigError(f"{where} looks like a secret, and those are never here: see `twtrader secrets`")
         if isinstance(value, Mapping):
             _refuse_secrets(value, path, f"{prefix}{key}.")
         texts = value if isinstance(value, list) else [value]
         if any(isinstance(text, str) and _USER_IN_ADDRESS.match(text.strip()) for text in texts):
-            raise ConfigError(f"{where} has a name or a password in its address: leave the part before the @ away")
+            raise ConfigError(f"{path}: `{prefix}{key}` has a secret in its address: leave the part before the @ away")
 
 
 def _unknown_key(told: Mapping[str, Any], kind: type, prefix: str) -> str | None:

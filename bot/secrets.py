@@ -97,7 +97,7 @@ def spellings(value: str) -> set[str]:
         raw.hex(),
         raw.hex().upper(),
     }
-    told |= {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    told |= {repr(value)[1:-1], repr(raw)[2:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
     told |= {one.replace("/", "\\/") for one in list(told)}  # as PHP writes JSON
     for quoted in (quote(value), quote(value, safe=""), quote_plus(value)):
         told |= {quoted, _lower_percent(quoted)}
@@ -223,6 +223,8 @@ class Redacting(logging.Formatter):
 def guard_output() -> None:
     """Pass every traceback of this process through `redacted`; no locals are ever shown."""
     sys.excepthook = _show_exception
+    if logging.lastResort is not None:  # what logs where nobody has set logging up
+        logging.lastResort.setFormatter(Redacting("%(message)s"))
     threading.excepthook = _show_thread_exception
 
 

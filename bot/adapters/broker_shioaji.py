@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from bot.adapters.shioaji_reading import (
+    CLOSED_TEXTS,
     book_of,
     cash_of,
     is_doubtful,
@@ -300,7 +301,8 @@ def _receipt(trade: TradeSeen) -> Receipt:
         "Failed": OrderState.UNKNOWN if is_doubtful(message) else OrderState.REJECTED,
     }
     state = known.get(said, OrderState.UNKNOWN)
-    return Receipt(state=state, reply=_said(f"{said} {trade.order.id} {message}".strip()))
+    closed = state is OrderState.REJECTED and any(text in message for text in CLOSED_TEXTS)
+    return Receipt(state=state, closed=closed, reply=_said(f"{said} {trade.order.id} {message}".strip()))
 
 
 def _failed(session: Session, failed: Exception) -> Receipt:

@@ -23,6 +23,7 @@ from bot.live import require_live
 from bot.ports import Receipt
 from bot.secrets import redacted, secret
 
+WINDOW_CLOSED: Final = "當前非交易許可時間"  # also said falsely. Source: api/STOCK_API.md, "Orders"
 REPLY_CHARS: Final = 200  # enough to read why, too little to store a page of HTML
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -68,9 +69,9 @@ class StockApiBroker:
             answer = self._post(str(order.side), form)
         except httpx.ConnectError as refused:
             # No connection, so no order: the one failure whose meaning is certain.
-            return Receipt(state=OrderState.REJECTED, reply=self._redact(f"no connection: {refused}"))
+            return Receipt(state=OrderState.REJECTED, reply=_shown(f"no connection: {refused}"))
         except httpx.HTTPError as lost:
-            return Receipt(state=OrderState.UNKNOWN, reply=self._redact(f"{type(lost).__name__}: {lost}"))
+            return Receipt(state=OrderState.UNKNOWN, reply=_shown(f"{type(lost).__name__}: {lost}"))
         return self._receipt(answer)
 
     def end_session(self, session: date, bars: Mapping[str, Bar]) -> None:
@@ -85,13 +86,13 @@ class StockApiBroker:
         try:
             answer = self._post("get_user_stocks", {})
         except httpx.HTTPError as lost:
-            raise DataMissing(self._redact(f"holdings: {type(lost).__name__}: {lost}")) from None
+            raise DataMissing(_shown(f"holdings: {type(lost).__name__}: {lost}")) from None
         if answer.status_code != httpx.codes.OK:
             raise DataMissing(f"holdings: HTTP {answer.status_code}")
         try:
             return book_of(answer.content)
         except DataMissing as odd:
-            raise DataMissing(self._redact(f"{odd}: {answer.text}")) from None
+            raise DataMissing(_shown(f"{odd}: {answer.text}")) from None
 
     def prices_x100(self, orders: Sequence[Order]) -> None:
         """The API never says at what price; by its rule an order fills at its limit."""
@@ -115,18 +116,19 @@ class StockApiBroker:
 
     def _receipt(self, answer: httpx.Response) -> Receipt:
         """Only the two agreed answers are believed."""
-        said = self._redact(f"HTTP {answer.status_code}: {answer.text}")
+        said = _shown(f"HTTP {answer.status_code}: {answer.text}")
         if answer.status_code != httpx.codes.OK:
             return Receipt(state=OrderState.UNKNOWN, reply=said)
         state, status = reply_of(answer.content)
-        return Receipt(state=state, reply=said if state is OrderState.UNKNOWN else self._redact(status))
+        if state is OrderState.UNKNOWN:
+            return Receipt(state=state, reply=said)
+        closed = state is OrderState.REJECTED and status.strip() == WINDOW_CLOSED
+        return Receipt(state=state, reply=_shown(status), closed=closed)
 
-    def _redact(self, text: str) -> str:
-        """`text` without the secrets, should the other side echo them, and only then cut."""
-        text = redacted(text)
-        for hidden in (self._password, self._account):
-            text = text.replace(hidden, "***")
-        return text[:REPLY_CHARS]
+
+def _shown(text: str) -> str:
+    """`text` for the journal: first without secrets, should the other side echo them, then cut."""
+    return redacted(text)[:REPLY_CHARS]
 
 
 def check_address(config: BrokerConfig) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from bot.errors import Refused
 
 NO_REASON: Final = "no reason given"
-_BUSY_TIMEOUT_S: Final = 2.0  # a person is waiting, and the file has halted already
+_BUSY_TIMEOUT_S: Final = 1.0  # a person is waiting, and the file has halted already
 _MOST_BYTES: Final = 4_096
 _MOST_CHARS: Final = 500
 
@@ -87,7 +87,7 @@ def halt(database: Path, reason: str, at: datetime) -> list[str]:
     """Halt, whatever state the database is in; what was done, a line each.
 
     Raises:
-        Refused: not even the file could be made. Nothing is halted, unless the row is there.
+        Refused: neither the file could be made nor the row: nothing is halted.
     """
     clean = " ".join(reason.split())[:_MOST_CHARS] or NO_REASON
     file = halt_file_of(database)
@@ -96,23 +96,24 @@ def halt(database: Path, reason: str, at: datetime) -> list[str]:
         lines = [f"{file}: {before.text}; nothing was changed in it"]
         halted = before
     else:
-        lines = [_make_file(file, clean, at)]
         halted = Halted(since=at.isoformat(), reason=clean, by="file")
-    return [*lines, _make_row(database, halted)]
+        try:
+            lines = [_make_file(file, clean, at)]
+        except OSError as wrong:
+            return [f"{file}: {wrong.strerror}", _make_row_alone(database, halted, wrong)]
+    return [*lines, _make_row(database, halted)[1]]
 
 
 def _make_file(file: Path, reason: str, at: datetime) -> str:
     """Make the file; from its first byte on, and without any, it halts.
 
     Raises:
-        Refused: it could not be made.
+        OSError: it could not be made.
     """
     try:
         number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
         return f"{file}: halted by somebody else just now"
-    except OSError as wrong:
-        raise Refused(f"{file}: {wrong.strerror}: the file could not be made; nothing is halted") from wrong
     try:
         with os.fdopen(number, "w", encoding="utf-8") as opened:
             json.dump({"halted_at": at.isoformat(), "reason": reason}, opened, ensure_ascii=False)
@@ -133,19 +134,33 @@ def _sync_folder(folder: Path) -> None:
         os.close(number)
 
 
-def _make_row(database: Path, halted: Halted) -> str:
-    """Write the row if the database lets us; says how that went. The file halts without it."""
+def _make_row_alone(database: Path, halted: Halted, why: OSError) -> str:
+    """Write the row where the file could not be made.
+
+    Raises:
+        Refused: that failed too: nothing is halted.
+    """
+    written, line = _make_row(database, halted)
+    if not written:
+        raise Refused(
+            f"{halt_file_of(database)}: {why.strerror}, and {line.split(', so no row')[0]}; nothing is halted"
+        )
+    return f"{line}; it halts without the file"
+
+
+def _make_row(database: Path, halted: Halted) -> tuple[bool, str]:
+    """Write the row if the database lets us; whether it is there, and how that went. The file halts without it."""
     if not database.exists():
-        return f"{database.name}: no such database yet, so no row; the file alone halts"
+        return False, f"{database.name}: no such database yet, so no row; the file alone halts"
     try:
         with closing(_connection(database)) as connection, connection:
             found = connection.execute("select 1 from halts where resumed_at is null").fetchone()
             if found:
-                return f"{database.name}: the row was there"
+                return True, f"{database.name}: the row was there"
             connection.execute("insert into halts (halted_at, reason) values (?, ?)", [halted.since, halted.reason])
     except sqlite3.Error as wrong:
-        return f"{database.name}: {wrong}, so no row yet; the file alone halts"
-    return f"{database.name}: the row is written"
+        return False, f"{database.name}: {wrong}, so no row yet; the file alone halts"
+    return True, f"{database.name}: the row is written"
 
 
 def resume(database: Path, at: datetime) -> list[str]:

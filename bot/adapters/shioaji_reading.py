@@ -28,6 +28,8 @@ MOST_SHARES: Final = 10**11  # the largest company of the exchange has 26 billio
 # A trade that "failed" with one of these may exist all the same: "being processed", "please confirm", "timed out",
 # "busy, ask again later". Source: ERROR_CODES.md, 3.1
 DOUBTFUL_TEXTS: Final = ("處理中", "請再確認", "逾時", "忙線")
+# A trade that failed with one of these was not taken because of the hour. Same source.
+CLOSED_TEXTS: Final = ("非委託時間", "非預約下單時間", "非交易時間")
 
 _STATES: Final = {
     "PreSubmitted": OrderState.ACCEPTED,  # kept until 08:30 of the next session

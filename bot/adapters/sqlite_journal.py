@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from bot.adapters.sqlite_books import Books
+from bot.adapters.sqlite_books import CASH, Books
 from bot.core.cash import Adjustment, CashEvent, CashIdentity, apply_adjustment, cash_identity
 from bot.core.decide import Decision
 from bot.core.order_events import OrderEvent, Standing, standing
@@ -143,11 +143,8 @@ class Journal:
         row = next(self.db.query("select max(session) as session from decisions"))
         return date.fromisoformat(row["session"]) if row["session"] else None
 
-    def record_decision(self, decision: Decision, at: datetime, legs: Iterable[Order] | None = None) -> None:
-        """Store a decision with its inputs and plan its orders, all or nothing; a second time changes nothing.
-
-        `legs` are its orders as they will be sent, where that is not one by one.
-        """
+    def record_decision(self, decision: Decision, at: datetime) -> None:
+        """Store a decision with its inputs and plan its orders, all or nothing; a second time changes nothing."""
         if self.decision_sha256(decision.session) is not None:
             return
         with self.db.atomic():
@@ -159,7 +156,7 @@ class Journal:
                     "inputs": json.dumps(decision.inputs, sort_keys=True, separators=(",", ":")),
                 }
             )
-            for order in decision.orders if legs is None else legs:
+            for order in decision.orders:
                 self.db["orders"].insert(_order_row(order))
                 self._event(OrderEvent(key=order.key, at=at, state=OrderState.PLANNED, note=order.reason))
 
@@ -196,11 +193,51 @@ class Journal:
         """Take one order to its next state. `reply` is what the broker said, redacted.
 
         Raises:
-            ValueError: the state machine has no such step.
+            ValueError: the state machine has no such step, or it is `filled`, which takes fills: see `record_fate`.
             KeyError: there is no such order.
         """
+        if after is OrderState.FILLED:
+            raise ValueError(f"{key}: what filled it must be booked with it")
         with self.db.atomic():
             self._move(OrderEvent(key=key, at=at, state=after, note=note, reply=reply), late=False)
+
+    def plan_legs(self, order: Order, shares: Sequence[int], at: datetime) -> None:
+        """Turn a planned order into one leg for each of `shares`, which add up to its own; the first keeps its key.
+
+        Raises:
+            ValueError: it is not planned any more, or shares would get lost.
+        """
+        if sum(shares) != order.shares or min(shares) <= 0:
+            raise ValueError(f"{order.key}: {order.shares:,} shares are not {shares}")
+        with self.db.atomic():
+            self._check_state(order.key, OrderState.PLANNED)
+            self.db["orders"].update(order.key, {"shares": shares[0]})
+            for part in shares[1:]:
+                self._plan_leg(replace(order, shares=part), f"{part:,} of {order.shares:,} shares", at)
+
+    def plan_again(self, order: Order, why: str, at: datetime) -> Order:
+        """Plan the rejected `order` once more, as a further leg, where certainly nothing was accepted.
+
+        Raises:
+            ValueError: it was not rejected.
+        """
+        with self.db.atomic():
+            self._check_state(order.key, OrderState.REJECTED)
+            return self._plan_leg(order, why, at)
+
+    def _plan_leg(self, order: Order, note: str, at: datetime) -> Order:
+        """One more planned leg of the intent of `order`."""
+        intent = [order.strategy, order.decided.isoformat(), order.symbol, str(order.side)]
+        sql = "select max(leg) as leg from orders where strategy = ? and decided = ? and symbol = ? and side = ?"
+        leg = replace(order, leg=next(self.db.query(sql, intent))["leg"] + 1)
+        self.db["orders"].insert(_order_row(leg))
+        self._event(OrderEvent(key=leg.key, at=at, state=OrderState.PLANNED, note=note))
+        return leg
+
+    def _check_state(self, key: str, state: OrderState) -> None:
+        found = self.find(key)
+        if found is None or found.state is not state:
+            raise ValueError(f"{key} is {found.state if found else 'nowhere'}, not {state}")
 
     def record_fate(self, fate: Fate, by: str, at: datetime) -> None:
         """Book what became of an order: its parts that traded and its state, all or nothing.
@@ -213,6 +250,17 @@ class Journal:
             self._record_fate(fate, by, at)
             if fate.fills:
                 self.portfolio()
+
+    def resolve(self, fate: Fate, at: datetime) -> None:
+        """Book a person's word on an order; what it explains of an open difference is explained. All or nothing.
+
+        Raises:
+            ValueError, KeyError: as `record_fate`.
+        """
+        with self.db.atomic():
+            self.record_fate(fate, "person", at)
+            for fill in fate.fills:
+                self.books.explain(fill.symbol, fill.shares, f"{fate.key} resolved: {fate.note}", at)
 
     def settle(self, session: date, result: Settlement, at: datetime) -> list[str]:
         """Book what became of the orders, and keep what stays unexplained, all or nothing.
@@ -343,6 +391,12 @@ class Journal:
         """Keep the cash identity after `session`; settling again replaces it."""
         with self.db.atomic():
             self.books.record_identity(session, self.cash_identity(broker_twd), at)
+
+    def adopt_cash(self, one: CashEvent, at: datetime) -> None:
+        """Take unexplained cash into the books, with the reason, and close its event, all or nothing."""
+        with self.db.atomic():
+            self.books.add_cash_events([one], at)
+            self.books.explain(CASH, 0, f"adopted: {one.note}", at, cash_twd=one.amount_twd)
 
     def adopt(self, one: Adjustment, at: datetime) -> None:
         """Take unexplained shares into the books, with the reason, and close their event, all or nothing.

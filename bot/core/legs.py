@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bot.core.brokerage import Abilities
 from bot.core.market import LOT_SHARES
-from bot.core.orders import Order
 
 
 def leg_shares(shares: int, abilities: Abilities) -> tuple[int, ...]:
@@ -21,13 +18,3 @@ def leg_shares(shares: int, abilities: Abilities) -> tuple[int, ...]:
     whole, most = shares - odd, (abilities.most_lots or shares) * LOT_SHARES
     pieces = [most] * (whole // most)
     return tuple(piece for piece in (*pieces, whole % most, odd) if piece)
-
-
-def legs_of(order: Order, abilities: Abilities) -> tuple[Order, ...]:
-    """`order` as the orders that are sent for it, legs counted from 1; itself where the broker takes it whole.
-
-    Raises:
-        ValueError: as `leg_shares`.
-    """
-    parts = leg_shares(order.shares, abilities)
-    return tuple(replace(order, shares=shares, leg=leg) for leg, shares in enumerate(parts, start=1))

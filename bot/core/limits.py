@@ -9,7 +9,7 @@ everything stopped has `twtrader halt`, or `limits.breaker_stops = "all"`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final, Literal
 
@@ -73,6 +73,13 @@ class Sent:
     order: Order
     resting: bool
     refused: bool = False
+    filled_shares: int = 0
+
+    @property
+    def rest(self) -> Order | None:
+        """What may still trade of it, as an order; None when nothing."""
+        left = self.order.shares - self.filled_shares if self.resting else 0
+        return replace(self.order, shares=left) if left > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +100,7 @@ class Facts:
     held_shares: Mapping[str, int]
     closes_x100: Mapping[str, int]
     references_x100: Mapping[str, int] = field(default_factory=dict)
+    day_limits_x100: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # where the exchange tells them itself
     traded: frozenset[str] = frozenset()  # stocks with a checked bar of `session`
     suspect: Mapping[str, str] = field(default_factory=dict)
     sent: Sequence[Sent] = ()  # everything resting, and whatever else was decided after `session` and left
@@ -222,7 +230,8 @@ def _day_limits(order: Order, facts: Facts, limits: Limits, costs: CostRates) ->
     del limits, costs
     etf, reference = is_etf(order.symbol), _reference_x100(order, facts)
     pct = limit_pct(facts.trades_on)
-    low, high = limit_down_x100(reference, etf, pct), limit_up_x100(reference, etf, pct)
+    counted = limit_down_x100(reference, etf, pct), limit_up_x100(reference, etf, pct)
+    low, high = facts.day_limits_x100.get(order.symbol, counted)
     if not low <= order.limit_x100 <= high:
         return f"limit {_twd(order.limit_x100)} is outside {_twd(low)}..{_twd(high)} of {facts.trades_on}"
     if floor_to_tick_x100(order.limit_x100, etf) != order.limit_x100:
@@ -246,7 +255,7 @@ def _near(order: Order, facts: Facts, limits: Limits, costs: CostRates) -> str:
 def _held(order: Order, facts: Facts, limits: Limits, costs: CostRates) -> str:
     """A sale may not go short. Resting sells have taken their shares already."""
     del limits, costs
-    gone = sum(one.order.shares for one in facts.sent if one.resting and _is(one.order, order.symbol, Side.SELL))
+    gone = sum(one.shares for one in _rests(facts) if one.symbol == order.symbol and one.side is Side.SELL)
     left = facts.held_shares.get(order.symbol, 0) - gone
     return f"sells {order.shares:,} of {left:,} shares" if order.shares > left else ""
 
@@ -272,7 +281,7 @@ def _per_stock(order: Order, facts: Facts, limits: Limits, costs: CostRates) -> 
     """The position there is, what resting purchases may add, and this one."""
     del costs
     held_twd = facts.held_shares.get(order.symbol, 0) * facts.closes_x100[order.symbol] // 100
-    resting_twd = sum(value_twd(one.order) for one in facts.sent if one.resting and _is(one.order, order.symbol))
+    resting_twd = sum(value_twd(one) for one in _rests(facts) if one.symbol == order.symbol and one.side is Side.BUY)
     after_twd = held_twd + resting_twd + value_twd(order)
     if limits.max_stock_twd and after_twd > limits.max_stock_twd:
         return f"NT${after_twd:,} in {order.symbol} would be over NT${limits.max_stock_twd:,}"
@@ -283,7 +292,7 @@ def _gross(order: Order, facts: Facts, limits: Limits, costs: CostRates) -> str:
     """All positions, all resting purchases, and this one. A resting sale is not trusted to trade."""
     del costs
     held_twd = sum(shares * facts.closes_x100.get(symbol, 0) // 100 for symbol, shares in facts.held_shares.items())
-    resting_twd = sum(value_twd(one.order) for one in facts.sent if one.resting and one.order.side is Side.BUY)
+    resting_twd = sum(value_twd(one) for one in _rests(facts) if one.side is Side.BUY)
     after_twd = held_twd + resting_twd + value_twd(order)
     return _over_share(f"NT${after_twd:,} in stocks", after_twd, limits.max_gross_bps, facts)
 
@@ -346,8 +355,9 @@ def _reference_x100(order: Order, facts: Facts) -> int:
     return facts.references_x100.get(order.symbol, facts.closes_x100[order.symbol])
 
 
-def _is(order: Order, symbol: str, side: Side = Side.BUY) -> bool:
-    return order.symbol == symbol and order.side is side
+def _rests(facts: Facts) -> list[Order]:
+    """What may still trade."""
+    return [rest for one in facts.sent if (rest := one.rest) is not None]
 
 
 def _twd(price_x100: int) -> str:

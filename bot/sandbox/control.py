@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
+from math import inf
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -18,6 +19,8 @@ from bot.sandbox.faults import Fault, Wire
 from bot.sandbox.settings import SandboxSettings, day, moment
 from bot.sandbox.world import World, world_behind, world_of
 
+LARGEST_SKEW_S: Final = 10 * 366 * 86_400.0
+
 
 def book_of(name: str, account: Account, world: World) -> dict[str, Any]:
     """Everything in one account, money in whole TWD."""
@@ -25,6 +28,7 @@ def book_of(name: str, account: Account, world: World) -> dict[str, Any]:
         "account": name,
         "cash_twd": account.portfolio.cash_twd,
         "available_twd": available_twd(account, world.rates),
+        "dividends_twd": account.dividends_twd,
         "positions": {
             symbol: {"shares": position.shares, "cost_twd": position.cost_twd}
             for symbol, position in sorted(account.portfolio.positions.items())
@@ -80,20 +84,44 @@ def _refused(wrong: Exception, status: int = 400) -> JSONResponse:
 
 
 async def _read_clock(request: Request) -> JSONResponse:
-    return JSONResponse({"now": world_behind(request).now().isoformat()})
+    world = world_behind(request)
+    return JSONResponse({"now": (world.now() + world.skew).isoformat()})
 
 
 async def _move_clock(request: Request) -> JSONResponse:
+    """Move the exchange's time forward (`now`), or set how many seconds a reader's clock is off (`skew_s`)."""
     world = world_behind(request)
     try:
-        target = moment(str((await _body_of(request)).get("now", "")))
+        told = await _body_of(request)
+        skew_s = _skew_s(told)
+        target = moment(str(told.get("now", ""))) if skew_s is None or "now" in told else None
     except Refused as wrong:
         return _refused(wrong)
+    if skew_s is not None:
+        world.skew = timedelta(seconds=skew_s)
     try:
-        settled = world.move_to(target)
+        settled = world.move_to(target) if target else []
     except Refused as backwards:
         return _refused(backwards, 409)
-    return JSONResponse({"now": world.now().isoformat(), "settled": [one.isoformat() for one in settled]})
+    now = (world.now() + world.skew).isoformat()
+    return JSONResponse({"now": now, "settled": [one.isoformat() for one in settled]})
+
+
+def _skew_s(told: dict[str, Any]) -> float | None:
+    """The seconds in the request; None when it says none.
+
+    Raises:
+        Refused: they are no number of seconds within ten years.
+    """
+    if "skew_s" not in told:
+        return None
+    try:
+        seconds = float(told["skew_s"])
+    except (TypeError, ValueError):
+        seconds = inf
+    if not abs(seconds) <= LARGEST_SKEW_S:
+        raise Refused(f"skew_s must be a number of seconds within ten years, not {told['skew_s']!r}")
+    return seconds
 
 
 async def _book(request: Request) -> JSONResponse:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import html
+import json
 import socket
 import struct
 import time
@@ -51,8 +54,13 @@ _ANSWERS_AFTER: Final[Mapping[str, Callable[[], Response]]] = {
     "empty_after": _ANSWERS["empty"],
     "wrong_json_after": _ANSWERS["wrong_json"],
 }
+# Faults that send back what came in, secrets included: a debug page, and a failure that quotes the form.
+_ECHOES: Final[Mapping[str, Callable[[bytes], Response]]] = {
+    "echo_html": lambda body: HTMLResponse(f"<html><body><h1>Whoops</h1><pre>{_echo(body)}</pre></body></html>"),
+    "echo_json": lambda body: JSONResponse({"result": "failed", "status": _echo(body)}),
+}
 _ON_THE_WIRE: Final = frozenset({HANG, HANG_BEFORE, RESET, RESET_AFTER, ACCEPTED_TWICE})
-KINDS: Final = frozenset({*_ANSWERS, *_ANSWERS_AFTER, *_THE_ROUTE_PLAYS, *_ON_THE_WIRE})
+KINDS: Final = frozenset({*_ANSWERS, *_ANSWERS_AFTER, *_ECHOES, *_THE_ROUTE_PLAYS, *_ON_THE_WIRE})
 _CONTROL: Final = "/sandbox/"
 _STOCK_API: Final = "/stock/"
 _SCOPE_KEY: Final = "sandbox.fault"
@@ -142,7 +150,7 @@ class FaultMiddleware:
             return
         self._wire.saw(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
         fault = self._wire.take(scope["path"])
-        kind = fault.kind if fault else ""
+        kind, body = fault.kind if fault else "", b""
         if scope["method"] == "POST" and scope["path"].startswith(_STOCK_API):
             body = await _body_of(receive)
             at = scope["app"].state.world.now().isoformat()
@@ -152,6 +160,8 @@ class FaultMiddleware:
             await self._app({**scope, _SCOPE_KEY: kind}, receive, send)
         elif kind in _ANSWERS:
             await _ANSWERS[kind]()(scope, receive, send)
+        elif kind in _ECHOES:
+            await _ECHOES[kind](body + _header_lines(scope))(scope, receive, send)
         elif kind == RESET:
             reset_connection(scope)
         elif kind == HANG_BEFORE:
@@ -190,6 +200,20 @@ class FaultMiddleware:
 
         await self._app(scope, receive, keep)
         return answer
+
+
+def _header_lines(scope: Scope) -> bytes:
+    """The request's headers, as a debug page shows them."""
+    return b"".join(b"\n" + name + b": " + value for name, value in scope["headers"])
+
+
+def _echo(body: bytes) -> str:
+    """A form as it came, and its fields as a page, JSON and base64 would show them."""
+    text = body.decode(errors="replace")
+    form = dict(parse_qsl(text))
+    plain = " ".join(form.values())
+    told = (plain, text, html.escape(plain), json.dumps(form), base64.b64encode(body).decode(), repr(form))
+    return " | ".join(told)
 
 
 async def _body_of(receive: Receive) -> bytes:

@@ -47,6 +47,10 @@ class Sandbox:
         told = self._ask("POST", "/sandbox/clock", {"now": aware(target).isoformat()})
         return [date.fromisoformat(session) for session in told["settled"]]
 
+    def skew(self, seconds: float) -> None:
+        """Let the clock that clients read be off by `seconds`; the exchange's own time stays as it is."""
+        self._ask("POST", "/sandbox/clock", {"skew_s": seconds})
+
     def book(self, account: str = "") -> dict[str, Any]:
         """Cash, positions and orders of `account`, the first one by default."""
         return self._ask("GET", f"/sandbox/book?account={account}")

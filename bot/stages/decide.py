@@ -10,7 +10,6 @@ from bot.config import Config
 from bot.core.decide import BPS, MarketDay, decide
 from bot.core.exrights import references_x100
 from bot.core.forecast import Sentiment, mean_score
-from bot.core.legs import legs_of
 from bot.core.portfolio import as_if_bought
 from bot.core.sessions import next_session
 from bot.exrights_fetch import known_events
@@ -25,8 +24,7 @@ def decide_orders(session: date, ports: Ports, config: Config) -> Outcome:
         waiting = [one.order for one in ports.journal.open_orders()]
         held = as_if_bought(ports.journal.portfolio(), waiting, config.costs)
         decision = decide(day, held, config.rules, config.costs)
-        legs = [leg for order in decision.orders for leg in legs_of(order, ports.broker.abilities)]
-        ports.journal.record_decision(decision, ports.clock.now(), legs)
+        ports.journal.record_decision(decision, ports.clock.now())
     planned = [one for one in ports.journal.orders() if one.order.decided == session]
     buys = sum(one.order.signed_shares > 0 for one in planned)
     unsure = "" if _is_settled(session, ports) else "; the book is not settled, so nothing is traded"

@@ -14,7 +14,7 @@ import pytest
 from builders import FRIDAY, bar, order
 
 from bot.core.brokerage import Abilities
-from bot.core.legs import legs_of
+from bot.core.legs import leg_shares
 from bot.core.orders import OrderState, Side
 from bot.errors import DataMissing
 from bot.ports import Broker, Cancels
@@ -150,12 +150,12 @@ class BrokerConformance:
     def test_a_mixture_of_lots_and_odd_shares_arrives_whole_as_its_legs(self, bench: Bench) -> None:
         if not bench.can.takes_odd_lots:
             with pytest.raises(ValueError, match="2345"):
-                legs_of(order(shares=2_345), bench.can)
+                leg_shares(2_345, bench.can)
             return
         if bench.can.odd_apart:
             with pytest.raises(ValueError, match="2345"):
                 bench.broker.submit(order(shares=2_345))
-        legs = legs_of(order(shares=2_345), bench.can)
+        legs = [order(shares=part, leg=leg) for leg, part in enumerate(leg_shares(2_345, bench.can), start=1)]
         assert [bench.broker.submit(leg).state for leg in legs] == [OrderState.ACCEPTED] * len(legs)
         bench.end(FRIDAY)
         assert bench.broker.holdings() == {"2330": 2_345}

@@ -317,6 +317,13 @@ def test_a_failure_that_asks_to_look_again_is_no_rejection(
     assert broker.order_states([order()])[order().key].state is state
 
 
+def test_a_refusal_because_of_the_hour_says_so(there: SinoPac, broker: ShioajiBroker) -> None:
+    for leg, (message, closed) in enumerate([("非委託時間", True), ("無此商品代碼", False)], start=1):
+        there.reply = lambda trade, message=message: trade.now(status=sj.OrderStatus.Failed, msg=message)
+        receipt = broker.submit(order(leg=leg))
+        assert (receipt.state, receipt.closed) == (OrderState.REJECTED, closed)
+
+
 def test_an_order_that_is_there_twice_is_no_reading(there: SinoPac, broker: ShioajiBroker) -> None:
     broker.submit(order())
     [trade] = there.trades.values()

@@ -113,7 +113,7 @@ def test_outside_the_order_window_it_is_rejected_in_the_apis_own_words(
 ) -> None:
     evening.fault(f"/{NEW}/buy", "no_session")
     receipt = broker.submit(order())
-    assert (receipt.state, receipt.reply) == (OrderState.REJECTED, "當前非交易許可時間")
+    assert (receipt.state, receipt.reply, receipt.closed) == (OrderState.REJECTED, "當前非交易許可時間", True)
 
 
 def test_nobody_there_is_a_rejection_because_nothing_left(tmp_path: Path) -> None:

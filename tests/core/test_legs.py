@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from builders import order
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.brokerage import Abilities
-from bot.core.legs import leg_shares, legs_of
-from bot.core.orders import Side
+from bot.core.legs import leg_shares
 
 APART = Abilities(lot_shares=1, odd_apart=True)
 MIXED = Abilities(lot_shares=1)
@@ -44,16 +42,3 @@ def test_legs_lose_no_share_and_each_is_one_that_the_broker_takes(shares: int, a
     assert all(0 < leg < 1_000 or leg % 1_000 == 0 for leg in legs)
     assert sum(leg < 1_000 for leg in legs) <= 1
     assert abilities is APART or max(legs) <= 499_000
-
-
-def test_legs_differ_in_their_shares_and_their_key_and_in_nothing_else() -> None:
-    whole, odd = legs_of(order(Side.SELL, shares=2_345, limit=98_70), APART)
-    assert (whole.shares, odd.shares) == (2_000, 345)
-    assert (whole.leg, odd.leg) == (1, 2)
-    assert whole.key != odd.key
-    assert order(Side.SELL, shares=2_000, limit=98_70) == whole
-    assert order(Side.SELL, shares=345, limit=98_70, leg=2) == odd
-
-
-def test_an_order_that_is_taken_whole_is_its_only_leg() -> None:
-    assert legs_of(order(shares=3_000), LOTS) == (order(shares=3_000),)
