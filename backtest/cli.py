@@ -66,12 +66,12 @@ def parity(
     import json
 
     from backtest.parity import check_parity, first_difference
-    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_open import open_for_reading
     from bot.config import load_config
     from bot.errors import Refused
 
     config = load_config(context.obj)
-    checks = check_parity(open_database(config.store.path, create=False))
+    checks = check_parity(open_for_reading(config.store.path))
     if as_json:
         typer.echo(json.dumps([check.facts() for check in checks], ensure_ascii=False, indent=2))
     difference = first_difference(checks)

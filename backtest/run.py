@@ -20,7 +20,7 @@ from backtest.history import History, check_covers, hole_notes
 from backtest.replay import Run, hold, market_days, replay
 from backtest.score import Score, score, sessions_a_year, worst
 from bot.adapters.sqlite_market import MarketStore
-from bot.adapters.sqlite_open import open_database
+from bot.adapters.sqlite_open import open_for_reading
 from bot.config import Config
 from bot.core.decide import BPS
 from bot.core.forecast import Forecast, Sentiment, mean_score
@@ -115,7 +115,7 @@ def _store(config: Config, asked: Asked) -> Iterator[MarketStore | None]:
     if asked.data is not None and not asked.reads_forecasts:
         yield None
         return
-    with closing(open_database(config.store.path, create=False)) as db:
+    with closing(open_for_reading(config.store.path)) as db:
         yield MarketStore(db)
 
 

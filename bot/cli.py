@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from backtest.cli import backtest_app
+from bot.clock_cli import clock
 from bot.data_cli import data_app
 from bot.errors import BotError, ConfigError, Refused
 from bot.exrights_cli import exrights
@@ -19,7 +20,10 @@ from bot.llm_cli import model_app
 from bot.news_cli import news_app
 from bot.orders_cli import orders_app
 from bot.reconcile_cli import reconcile
+from bot.secrets import Redacting, guard_output, redacted
+from bot.secrets_cli import secrets_app
 from bot.sessions_cli import sessions
+from bot.stops_cli import halt, resume
 
 app = typer.Typer(
     name="twtrader",
@@ -34,19 +38,26 @@ app.add_typer(news_app, name="news")
 app.add_typer(data_app, name="data")
 app.add_typer(orders_app, name="orders")
 data_app.command()(exrights)
+app.add_typer(secrets_app, name="secrets")
 app.command()(sessions)
+app.command()(halt)
+app.command()(resume)
 app.command()(reconcile)
+app.command()(clock)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 
 
 def main() -> None:
     """Run the command; a user's problem is one clear line on stderr and exit code 1."""
+    guard_output()
     try:
         app()
     except (BotError, sqlite3.Error) as error:
-        typer.echo(f"twtrader: {error}", err=True)
+        typer.echo(redacted(f"twtrader: {error}"), err=True)
         sys.exit(1)
+    finally:
+        guard_output()  # once more: typer has put a hook of its own in place, and a bug's traceback is on its way
 
 
 @app.callback()
@@ -77,7 +88,7 @@ def run(
     context: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="One cycle for the newest session, then end.")] = False,
     session: Annotated[str | None, typer.Option("--date", help="The cycle of this session (implies --once).")] = None,
-    until: Annotated[str | None, typer.Option(help="On a sandbox's clock: run until the end of this day.")] = None,
+    until: Annotated[str | None, typer.Option(help="Move a sandbox's clock to the end of this day.")] = None,
     choose: Annotated[int | None, typer.Option(help="Trade only the N stocks BestFourPoint likes best.")] = None,
 ) -> None:
     """The daemon: fetch, forecast, decide, send and settle, every session."""
@@ -86,7 +97,9 @@ def run(
     from bot.adapters.process_lock import only_one
     from bot.config import load_config
 
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("apscheduler", "httpx", "httpcore", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     config = load_config(context.obj)
@@ -95,16 +108,16 @@ def run(
     last_day = day_of(until)
     if last_day and not config.clock.url:
         raise ConfigError("--until needs a sandbox's clock: set `clock.url`")
-    with only_one(config.store.path):
-        _run(config, once=once, session=day_of(session), last_day=last_day)
+    with only_one(config.store.path) as lock:
+        _run(config, lock, once=once, session=day_of(session), last_day=last_day)
 
 
-def _run(config: Any, *, once: bool, session: date | None, last_day: date | None) -> None:
+def _run(config: Any, lock: Any, *, once: bool, session: date | None, last_day: date | None) -> None:
     """Start, which is to recover: everything that can be wrong with the config is found before anything runs."""
     from datetime import time
     from functools import partial
 
-    from bot.adapters.clocks import SandboxClock
+    from bot.adapters.clocks import SandboxClock, clock_at
     from bot.config import TAIPEI
     from bot.daemon import Daemon, run_due
     from bot.wiring import check_engine, open_ports
@@ -112,21 +125,18 @@ def _run(config: Any, *, once: bool, session: date | None, last_day: date | None
     check_engine(config)
     with open_ports(config) as ports:
         if once or session:
-            check_session(session, ports)
-            waiting = run_due(ports, config, session)
+            check_session(session, ports, config.timetable.at("prices"))
+            waiting = run_due(ports, config, session, tell=lock.tell)
             if waiting:
                 raise Refused(f"{waiting.stage} of {waiting.session} waits: {waiting.detail}; run again later")
             _tell_next(config, ports.clock.now())
             return
-    daemon = Daemon(config, partial(open_ports, config))
-    clock = SandboxClock(config.clock.url) if config.clock.url else None
-    if clock and last_day:
+    daemon, clock = Daemon(config, partial(open_ports, config), lock), clock_at(config.clock.url)
+    if isinstance(clock, SandboxClock) and last_day:
         daemon.rehearse(clock, datetime.combine(last_day, time(23, 59), tzinfo=TAIPEI))
         _tell_rehearsed(config)
-    elif clock:
-        raise ConfigError("`clock.url` is a sandbox's: say how far to go with --until")
     else:
-        daemon.run()
+        daemon.run(clock)
 
 
 def _tell_next(config: Any, now: datetime) -> None:
@@ -142,9 +152,9 @@ def _tell_rehearsed(config: Any) -> None:
     from contextlib import closing
 
     from bot.adapters.sqlite_journal import Journal
-    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_open import open_for_reading
 
-    with closing(open_database(config.store.path)) as db:
+    with closing(open_for_reading(config.store.path)) as db:
         journal = Journal(db)
         orders, line = journal.orders(), journal.equity()
     filled = sum(one.state == "filled" for one in orders)
@@ -152,21 +162,25 @@ def _tell_rehearsed(config: Any) -> None:
     typer.echo(f"{len(line)} sessions, {len(orders)} orders, {filled} of them filled, {worth}; see `twtrader status`")
 
 
-def check_session(session: date | None, ports: Any) -> None:
-    """Refuse a day that did not trade or isn't over.
+def check_session(session: date | None, ports: Any, ready_at: Any) -> None:
+    """Refuse a day that did not trade, isn't over, or lies before the newest one (over from `ready_at` on).
 
     Raises:
         Refused: says which.
     """
     from bot.calendar import calendar_of
+    from bot.core.sessions import latest_session
 
     if session is None:
         return
-    now = ports.clock.now()
+    now, calendar = ports.clock.now(), calendar_of(ports)
     if session > now.date():
         raise Refused(f"{session} is in the future")
-    if not calendar_of(ports).is_session(session, now):
+    if not calendar.is_session(session, now):
         raise Refused(f"{session} is no session")
+    latest = latest_session(now, ready_at, calendar)
+    if session < latest:
+        raise Refused(f"{session} is past: {latest} has traded since, and no decision is made for a past session")
     newest = ports.journal.newest_decision()
     if newest and session < newest:
         raise Refused(f"{session} is past: the journal has decided {newest} already, and history is not rewritten")
@@ -176,6 +190,7 @@ def check_session(session: date | None, ports: Any) -> None:
 def status(
     context: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="Print it once and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
     """What is next, what happened, what we own."""
@@ -183,13 +198,13 @@ def status(
 
     from rich.console import Console
 
-    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_open import open_for_reading
     from bot.config import load_config
     from bot.status import as_json as snapshot_json
     from bot.status import render
 
     config = load_config(context.obj)
-    db = open_database(config.store.path, create=False)
+    db = open_for_reading(config.store.path)
     if as_json:
         typer.echo(json.dumps(snapshot_json(_snapshot(config, db)), ensure_ascii=False, indent=2))
         return
@@ -197,11 +212,11 @@ def status(
     if once:
         console.print(render(_snapshot(config, db), console.width))
         return
-    _watch(console, config, db)
+    _watch(console, config, db, every)
 
 
-def _watch(console: Any, config: Any, db: Any) -> None:
-    """Show the view until the user has seen enough."""
+def _watch(console: Any, config: Any, db: Any, every_s: float) -> None:
+    """Show the view, anew every `every_s` seconds, until the user has seen enough."""
     import time
     from contextlib import suppress
 
@@ -214,7 +229,7 @@ def _watch(console: Any, config: Any, db: Any) -> None:
         Live(render(_snapshot(config, db), console.width), console=console, screen=True) as live,
     ):
         while True:
-            time.sleep(2)
+            time.sleep(every_s)
             live.update(render(_snapshot(config, db), console.width))
 
 
@@ -223,13 +238,14 @@ def _snapshot(config: Any, db: Any) -> Any:
     from contextlib import closing, nullcontext
 
     from bot.adapters.clocks import SandboxClock, clock_at
+    from bot.adapters.halt_switch import HaltSwitch
     from bot.adapters.sqlite_journal import Journal
     from bot.adapters.sqlite_sessions import SessionStore
     from bot.calendar import stored_calendar
     from bot.status import read_snapshot
     from bot.timetable import next_jobs
 
-    clock = clock_at(config.clock.url)
+    clock, halted = clock_at(config.clock.url), HaltSwitch(config.store.path, db).read()
     try:
         with closing(clock) if isinstance(clock, SandboxClock) else nullcontext(clock) as told:
             now = told.now()
@@ -237,8 +253,9 @@ def _snapshot(config: Any, db: Any) -> Any:
         runs = Journal(db).last_stages()
         if not runs:
             raise
-        return read_snapshot(db, max(run.started_at for run in runs), (), f"as of the last stage; {gone}")
-    return read_snapshot(db, now, next_jobs(config.timetable, now, stored_calendar(SessionStore(db))))
+        return read_snapshot(db, max(run.started_at for run in runs), (), f"as of the last stage; {gone}", halted)
+    jobs = next_jobs(config.timetable, now, stored_calendar(SessionStore(db)))
+    return read_snapshot(db, now, jobs, halted=halted)
 
 
 @app.command()
@@ -327,10 +344,10 @@ def _known_bars(config: Any, symbol: str, until: date, prices: Path | None) -> A
 
     from backtest.history import History
     from bot.adapters.sqlite_market import MarketStore
-    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_open import open_for_reading
 
     if prices is None:
-        with closing(open_database(config.store.path, create=False)) as db:
+        with closing(open_for_reading(config.store.path)) as db:
             return MarketStore(db).bars(symbol, until=until)
     history = History.from_csv(prices, symbols=[symbol], since=date.min, until=until)
     return history.after(history.sessions[-1]).past(symbol, len(history.sessions)) if history.sessions else []

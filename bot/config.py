@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -18,6 +18,8 @@ import msgspec
 
 from bot.core.costs import CostRates
 from bot.core.decide import Rules
+from bot.core.lateness import Late
+from bot.core.limits import Limits
 from bot.errors import ConfigError
 
 TAIPEI: Final = ZoneInfo("Asia/Taipei")
@@ -62,15 +64,13 @@ class Timetable:
     forecast: str
     decide: str
     send: str
-    misfire_grace_s: int
+    late: Late
 
     def __post_init__(self) -> None:
         """Refuse what is no time of day, and an order in which a stage would miss what it needs."""
         times = [self.at(stage) for stage in STAGES]
         if times != sorted(times):
             raise ValueError("the stages must keep the order " + ", ".join(STAGES))
-        if self.misfire_grace_s < 1:
-            raise ValueError("`misfire_grace_s` must be at least 1")
 
     def at(self, stage: str) -> time:
         """The time of day at which `stage` starts."""
@@ -191,10 +191,21 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShioajiConfig:
+    """What SinoPac's SDK needs beside its secrets."""
+
+    odd_lots: Literal["intraday", "after_hours"]
+    ca_path: Path
+
+
+MOST_CLOSED_RETRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
     """Where orders go."""
 
-    kind: Literal["paper", "stock_api"]
+    kind: Literal["paper", "stock_api", "shioaji"]
     start_cash_twd: int
     dividends: Literal["auto", "paid", "unpaid"]
     fill_rule: FillRule
@@ -202,10 +213,14 @@ class BrokerConfig:
     allow_plain_http: bool
     live: bool
     timeout_s: float
+    closed_retries: int
+    shioaji: ShioajiConfig
 
     def __post_init__(self) -> None:
         """Refuse an account that opened with nothing."""
         _check_positive(self, "start_cash_twd", "timeout_s")
+        if not 0 <= self.closed_retries <= MOST_CLOSED_RETRIES:
+            raise ValueError(f"`closed_retries` must be between 0 and {MOST_CLOSED_RETRIES}")
 
     @property
     def pays_dividends(self) -> bool:
@@ -242,12 +257,18 @@ class Config:
     broker: BrokerConfig
     costs: CostRates
     rules: Rules
+    limits: Limits
     backtest: BacktestConfig
 
     def __post_init__(self) -> None:
         """Refuse a history too short for a question."""
         if self.history.sessions < self.model.past_sessions:
             raise ValueError("`history.sessions` must be at least `model.past_sessions`")
+        offset_bps = max(abs(self.rules.buy_offset_bps), abs(self.rules.sell_offset_bps))
+        if 0 < self.limits.price_band_bps < offset_bps:
+            raise ValueError(
+                "`limits.price_band_bps` would refuse every order of `rules.buy_offset_bps`/`sell_offset_bps`"
+            )
 
 
 def load_config(path: Path) -> Config:
@@ -272,9 +293,12 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
     Raises:
         ConfigError: as `load_config`.
     """
+    _refuse_secrets(told, path)
     unknown = _unknown_key(told, Config, "")
     if unknown:
-        raise ConfigError(f"{path}: unknown key `{unknown}`")
+        secret = _SECRET_WORDS.search(unknown.lower())
+        why = "; secrets are never kept here: see `twtrader secrets`" if secret else ""
+        raise ConfigError(f"{path}: unknown key `{unknown}`{why}")
     try:
         config = msgspec.convert(told, Config, dec_hook=_decode)
     except msgspec.ValidationError as wrong:
@@ -285,22 +309,17 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
         store=dataclasses.replace(config.store, path=base / config.store.path),
         model=dataclasses.replace(config.model, folder=base / config.model.folder),
         backtest=dataclasses.replace(config.backtest, reports=base / config.backtest.reports),
+        broker=dataclasses.replace(config.broker, shioaji=_anchored(config.broker.shioaji, base)),
         universe=dataclasses.replace(
             config.universe, file=str(base / config.universe.file) if config.universe.file else ""
         ),
     )
 
 
-def secret(name: str) -> str:
-    """The secret in the environment variable `name`.
-
-    Raises:
-        ConfigError: it is not set.
-    """
-    value = os.environ.get(name, "")
-    if not value:
-        raise ConfigError(f"the environment variable {name} is not set")
-    return value
+def _anchored(shioaji: ShioajiConfig, base: Path) -> ShioajiConfig:
+    """The same with its certificate's path taken from `base`; an empty path stays empty."""
+    named = shioaji.ca_path != Path()
+    return dataclasses.replace(shioaji, ca_path=base / shioaji.ca_path) if named else shioaji
 
 
 def _decode(kind: type, value: Any) -> Any:
@@ -308,6 +327,27 @@ def _decode(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
     raise ValueError(f"expected {kind.__name__}, got {type(value).__name__}")
+
+
+_USER_IN_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*@")
+# What names a secret in a key that config.toml doesn't have.
+_SECRET_WORDS: Final = re.compile(
+    r"pass(word|wd|phrase|code)?$|secret|token$|credential|(^|_)(api_?)?key$|account$|person_?id$"
+)
+
+
+def _refuse_secrets(told: Mapping[str, Any], path: Path, prefix: str = "") -> None:
+    """Refuse an address with a name or a password in it. No value is in the message.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    for key, value in told.items():
+        if isinstance(value, Mapping):
+            _refuse_secrets(value, path, f"{prefix}{key}.")
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and _USER_IN_ADDRESS.match(text.strip()) for text in texts):
+            raise ConfigError(f"{path}: `{prefix}{key}` has a secret in its address: leave the part before the @ away")
 
 
 def _unknown_key(told: Mapping[str, Any], kind: type, prefix: str) -> str | None:

@@ -9,42 +9,57 @@ import logging
 import signal
 import sqlite3
 import threading
+import time as monotonic
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Final
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from bot.adapters.clocks import SandboxClock
+from bot.adapters.process_lock import Lock, process_age_s
 from bot.adapters.sqlite_journal import StageRun
 from bot.calendar import calendar_of
-from bot.config import STAGES, TAIPEI, Config
+from bot.clockwatch import believe, doubt, look_at_clock, with_floor
+from bot.config import STAGES, TAIPEI, Config, Timetable
+from bot.core.clockmark import Trust
 from bot.core.sessions import latest_session
 from bot.day import run_stage
-from bot.errors import BotError, DataMissing
+from bot.errors import BotError, DataMissing, Refused
+from bot.missed import report_missed
+from bot.ports import Clock
 from bot.stages.send import drop_unsent, mark_interrupted
 from bot.stages.stage import Ports
+from bot.stopsign import StopSign
 from bot.timetable import next_wakes, wake_triggers
+from bot.watch import RETRY_AFTER, Watch
 
 log = logging.getLogger("twtrader")
-RETRY_AFTER: Final = timedelta(minutes=10)
+READ_CLOCK_EVERY_S: Final = 20.0  # so much later than a wake-up from sleep is the first look, at most
+FOLLOW_EVERY_S: Final = 0.02  # a sandbox's clock is moved by somebody else, in no time
 OpenPorts = Callable[[], AbstractContextManager[Ports]]
+Tell = Callable[[str], None]
 
 
 def run_due(
-    ports: Ports, config: Config, session: date | None = None, stopped: Callable[[], bool] = lambda: False
+    ports: Ports,
+    config: Config,
+    session: date | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    tell: Tell = lambda _: None,
 ) -> StageRun | None:
     """Run what the newest session (or `session`) still lacks and is due; returns the stage that waits, if one does.
 
-    `stopped` is asked between stages: a stage is never cut short.
+    `stopped` is asked between stages: a stage is never cut short. `tell` hears which stage is at work.
 
     Raises:
         ValueError, LookAheadError ...: bugs; nothing may trade on them.
     """
     now = ports.clock.now()
     mark_interrupted(ports, now)
+    believed = look_at_clock(ports, config.timetable) is not Trust.AHEAD
     if session is None:
         try:
             session = latest_session(now, config.timetable.at("prices"), calendar_of(ports))
@@ -54,16 +69,30 @@ def run_due(
         now = ports.clock.now()
         if stopped() or now < datetime.combine(session, config.timetable.at(stage)):
             return None
-        run = ports.journal.stage(session, stage)
-        if run is None or not run.final:
-            run = run_stage(stage, session, ports, config)
+        run = _run_once(stage, session, ports, config, conclude=believed, tell=tell)
+        if not believed and run.outcome != "done":  # of the first stage: only bars prove that this session is over
+            doubt(ports, session)
+            return run
         if not run.final:
             return run
         if run.outcome == "closed":
             return None
         if stage == "prices":  # the session did take place, so the orders for it are too late
+            if not believed:
+                believe(ports)
+                believed = True
             drop_unsent(session, ports, now)
+            report_missed(session, ports, now)
     return None
+
+
+def _run_once(stage: str, session: date, ports: Ports, config: Config, *, conclude: bool, tell: Tell) -> StageRun:
+    """The stage's final run, if it had one, or a new one. An order is never sent by a clock that went back."""
+    run = ports.journal.stage(session, stage)
+    if run is not None and run.final:
+        return run
+    tell(f"at work on {stage} of {session}")
+    return run_stage(stage, session, with_floor(ports) if stage == "send" else ports, config, conclude=conclude)
 
 
 def _calendar_waits(ports: Ports, now: datetime, why: str) -> StageRun:
@@ -74,48 +103,67 @@ def _calendar_waits(ports: Ports, now: datetime, why: str) -> StageRun:
     return run
 
 
-def make_scheduler(config: Config) -> BackgroundScheduler:
-    """A scheduler in Taipei's time whose jobs never run beside each other, whichever they are."""
+def make_scheduler() -> BackgroundScheduler:
+    """A scheduler in Taipei's time whose jobs never run beside each other, whichever they are.
+
+    No wake-up is too late to be worth it: `run_due` knows what is due, and does it once.
+    """
     return BackgroundScheduler(
         timezone=TAIPEI,
         executors={"default": ThreadPoolExecutor(max_workers=1)},
-        job_defaults={
-            "coalesce": True,
-            "max_instances": 1,
-            "misfire_grace_time": config.timetable.misfire_grace_s,
-        },
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
+
+
+def plan_anew(scheduler: BackgroundScheduler, timetable: Timetable) -> None:
+    """Let the scheduler plan from the clock as it is now: it may have planned from one that was a year ahead."""
+    for stage, trigger in wake_triggers(timetable).items():
+        if scheduler.get_job(stage):
+            scheduler.reschedule_job(stage, trigger=trigger)
 
 
 class Daemon:
     """Runs `run_due` at each wake-up until it is told to stop, or until a bug halts it."""
 
-    def __init__(self, config: Config, open_ports: OpenPorts) -> None:
+    def __init__(self, config: Config, open_ports: OpenPorts, lock: Lock) -> None:
         """`open_ports` gives a fresh database connection to the thread that calls it."""
         self.config = config
         self.open_ports = open_ports
-        self.stopped = threading.Event()
+        self.lock = lock
+        self.watch = Watch(config.timetable)
+        self.stopped = StopSign()
+        self.idle = threading.Event()
         self.failure: BaseException | None = None
 
-    def run(self) -> None:
-        """Run until SIGTERM or SIGINT, on this machine's clock.
+    def run(self, clock: Clock) -> None:
+        """Run until SIGTERM or SIGINT, on this machine's clock, or on a sandbox's that somebody else moves.
 
         Raises:
             Exception: the bug that halted the daemon.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        scheduler = make_scheduler(self.config)
-        for stage, trigger in wake_triggers(self.config.timetable).items():
-            scheduler.add_job(self._wake, trigger, args=[scheduler], id=stage)
-        scheduler.add_job(self._wake, "date", args=[scheduler], id="start")
+        self._obey_signals()
+        self.recover()
+        scheduler, follows = make_scheduler(), isinstance(clock, SandboxClock)
+        if not follows:  # the scheduler knows no clock but the machine's
+            for stage, trigger in wake_triggers(self.config.timetable).items():
+                scheduler.add_job(self._wake, trigger, args=[clock], id=stage)
+        scheduler.add_job(self._wake, "date", args=[clock], id="start")
         scheduler.start()
-        log.info("daemon started; next wake-up %s", next_wakes(self.config.timetable, datetime.now(TAIPEI))[0][0])
-        self.stopped.wait()
+        self._keep_looking(scheduler, clock, FOLLOW_EVERY_S if follows else READ_CLOCK_EVERY_S)
         scheduler.shutdown(wait=True)
         log.info("daemon stopped")
         if self.failure:
             raise self.failure
+
+    def recover(self) -> None:
+        """Take up what the last process left, and say that we are there. Orders it was sending are `unknown` now."""
+        with self.open_ports() as ports:
+            now = ports.clock.now()
+            interrupted = mark_interrupted(ports, now)
+            look_at_clock(ports, self.config.timetable)
+        at, stage = next_wakes(self.config.timetable, now)[0]
+        log.info("ready seconds=%.2f now=%s interrupted_orders=%d next=%s at %s", process_age_s(), now.isoformat(),
+                 interrupted, stage, at.isoformat())  # fmt: skip
 
     def rehearse(self, clock: SandboxClock, until: datetime) -> None:
         """Run on a sandbox's clock, which jumps to the next wake-up as soon as the work is done.
@@ -123,11 +171,10 @@ class Daemon:
         Raises:
             Exception: the bug that halted the daemon.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        self._obey_signals()
         with self.open_ports() as ports:
             while not self.stopped.is_set():
-                waiting = run_due(ports, self.config, stopped=self.stopped.is_set)
+                waiting = run_due(ports, self.config, stopped=self.stopped.is_set, tell=self.lock.tell)
                 now = clock.now()
                 wake = next_wakes(self.config.timetable, now)[0][0]
                 if waiting:
@@ -136,22 +183,58 @@ class Daemon:
                     return
                 clock.move_to(wake)
 
-    def _wake(self, scheduler: BackgroundScheduler) -> None:
+    def _keep_looking(self, scheduler: BackgroundScheduler, clock: Clock, every_s: float) -> None:
+        """Read the clock every `every_s` seconds, and wake up when it jumped or something is due, until stopped."""
+        unanswered = False  # a jump that came while a stage was at work
+        while not self.stopped.wait(every_s):
+            try:
+                now = clock.now()
+            except BotError as gone:  # a sandbox that ended: there is no time to go by
+                self._halt(gone)
+                return
+            jump = self.watch.jumped(now, monotonic.monotonic())
+            if jump:
+                log.info("clock now=%s moved %+.0f s beside running time: asleep, or set", now.isoformat(),
+                         jump.total_seconds())  # fmt: skip
+                plan_anew(scheduler, self.config.timetable)
+                unanswered = True
+            if self.idle.is_set() and (unanswered or self.watch.is_due(now)):
+                self.idle.clear()
+                unanswered = False
+                scheduler.add_job(self._wake, "date", args=[clock], id="look", replace_existing=True)
+
+    def _wake(self, clock: Clock) -> None:
         """One wake-up. The one place where anything may be caught: a bug halts, the rest is tried again."""
+        self.idle.clear()
+        try:
+            self.lock.check()
+        except Refused as lost:  # another daemon may be at work: not one step more
+            self._halt(lost)
+            return
+        now = clock.now()
         try:
             with self.open_ports() as ports:
-                again = run_due(ports, self.config, stopped=self.stopped.is_set) is not None
+                waiting = run_due(ports, self.config, stopped=self.stopped.is_set, tell=self.lock.tell) is not None
         except (BotError, sqlite3.OperationalError) as error:  # the latter: no room on the disk, a lock held too long
             log.error("wake-up failed: %s", error)  # noqa: TRY400  (a user's problem: one line, no traceback)
-            again = True
+            waiting = True
         except Exception as bug:  # the job boundary: nothing may trade on a bug
             log.exception("halted by a bug")
-            self.failure = bug
-            self.stopped.set()
+            self._halt(bug)
             return
-        if again and not self.stopped.is_set():
-            moment = datetime.now(TAIPEI) + RETRY_AFTER
-            scheduler.add_job(self._wake, "date", run_date=moment, args=[scheduler], id="retry", replace_existing=True)
+        next_look = self.watch.plan(now, waiting=waiting)
+        told = f"{'waiting' if waiting else 'idle'} at {now.isoformat()} until {next_look.isoformat()}"
+        self.lock.tell(told)
+        log.log(logging.INFO if isinstance(clock, SandboxClock) else logging.DEBUG, "%s", told)
+        self.idle.set()
+
+    def _halt(self, why: BaseException) -> None:
+        self.failure = why
+        self.stopped.set()
+
+    def _obey_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
 
     def _stop(self, number: int, _: Any) -> None:
         """Let the running stage finish, then end; a second signal ends at once, as starting is recovering."""

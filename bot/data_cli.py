@@ -104,10 +104,10 @@ def check(
         references = references_beside(folder, reading.rows)
     else:
         from bot.adapters.sqlite_bars import BarStore
-        from bot.adapters.sqlite_open import open_database
+        from bot.adapters.sqlite_open import open_for_reading
         from bot.config import load_config
 
-        db = open_database(load_config(context.obj).store.path, create=False)
+        db = open_for_reading(load_config(context.obj).store.path)
         store = BarStore(db)
         references, doubtful = store.references(), store.doubtful()
         reading, quarantine, revisions = store.reading(), store.quarantined(), store.revisions()
@@ -191,11 +191,11 @@ def export(
     """Write stored bars to files."""
     from bot.adapters.sqlite_bars import BarStore
     from bot.adapters.sqlite_market import MarketStore
-    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_open import open_for_reading
     from bot.config import load_config
     from bot.price_files import write_csv, write_parquet
 
-    db = open_database(load_config(context.obj).store.path, create=False)
+    db = open_for_reading(load_config(context.obj).store.path)
     symbols = {company.symbol for company in companies_of(stocks, ())} if stocks else None
     rows, names = BarStore(db).rows(symbols), MarketStore(db).names()
     db.close()

@@ -20,10 +20,10 @@ def exrights(
 ) -> None:
     """Ex-dividend and capital-reduction dates with their reference prices, as they are known in the store."""
     from bot.adapters.sqlite_ex_rights import ExRightStore
-    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_open import open_for_reading
     from bot.config import load_config
 
-    store = ExRightStore(open_database(load_config(context.obj).store.path, create=False))
+    store = ExRightStore(open_for_reading(load_config(context.obj).store.path))
     found = store.events(since=_day(since) or date.min, until=_day(until) or date.max)
     if as_json:
         typer.echo(json.dumps([facts(event) for event in found], ensure_ascii=False, indent=2))

@@ -47,12 +47,12 @@ def list_stories(
     """The stored headlines, newest first, with the companies that they speak of."""
     from bot.adapters.sqlite_market import MarketStore
     from bot.adapters.sqlite_news import NewsStore
-    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_open import open_for_reading
     from bot.config import load_config
 
     config = load_config(context.obj)
     symbol = _symbol(code) if code else None
-    db = open_database(config.store.path, create=False)
+    db = open_for_reading(config.store.path)
     try:
         stories, names = NewsStore(db).stories(symbol=symbol, limit=limit), MarketStore(db).names()
     finally:

@@ -163,6 +163,7 @@ class Receipt:
 
     state: OrderState
     reply: str
+    closed: bool = False  # rejected only because the broker takes no orders now: for certain nothing was accepted
 
 
 class Broker(Protocol):

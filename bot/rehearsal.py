@@ -52,6 +52,7 @@ def _own_places(told: Any, original: Path, copy: Path) -> None:
 CHURN: Final[dict[str, dict[str, Any]]] = {
     "model": {"engine": "naive"},
     "rules": {"entry_edge_bps": -100, "exit_return_bps": 1},
+    "limits": {"daily_loss_bps": 0, "drawdown_bps": 0},  # it loses its costs every day, by design
 }
 
 

@@ -12,7 +12,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from bot.adapters.halt_switch import Halted
 from bot.adapters.sqlite_books import BookEvent
+from bot.adapters.sqlite_breaker import BreakerStore, Trip
 from bot.adapters.sqlite_journal import EquityPoint, Journal, JournalOrder, StageRun
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_signals import SignalStore
@@ -57,9 +59,17 @@ class Snapshot:
     surprises: tuple[tuple[date, str], ...]
     unexplained: tuple[tuple[BookEvent, str], ...]  # with the command that solves each
     signals: tuple[Signal, ...]
+    halted: Halted | None
+    breaker: Trip | None
 
 
-def read_snapshot(db: Any, now: datetime, next_jobs: Sequence[tuple[datetime, str]], clock_note: str = "") -> Snapshot:
+def read_snapshot(
+    db: Any,
+    now: datetime,
+    next_jobs: Sequence[tuple[datetime, str]],
+    clock_note: str = "",
+    halted: Halted | None = None,
+) -> Snapshot:
     """The state of the database `db`; all orders that are open, and the newest of the rest."""
     journal, market = Journal(db), MarketStore(db)
     account = journal.account()
@@ -86,6 +96,8 @@ def read_snapshot(db: Any, now: datetime, next_jobs: Sequence[tuple[datetime, st
         surprises=tuple(journal.surprises()[-SHOWN:]),
         unexplained=tuple((one, solving_command(journal, one)) for one in journal.books.events(only_open=True)),
         signals=tuple(SignalStore(db).newest()),
+        halted=halted,
+        breaker=BreakerStore(db).open_trip(),
     )
 
 
@@ -94,6 +106,8 @@ def as_json(seen: Snapshot) -> dict[str, Any]:
     return {
         "now": seen.now.isoformat(),
         "clock_note": seen.clock_note,
+        "halted": _halted_json(seen.halted),
+        "breaker": _breaker_json(seen.breaker),
         "broker": seen.broker or None,
         "next_jobs": [{"at": at.isoformat(), "stage": stage} for at, stage in seen.next_jobs],
         "stages": [
@@ -132,6 +146,14 @@ def as_json(seen: Snapshot) -> dict[str, Any]:
         "surprises": [{"session": session.isoformat(), "text": text} for session, text in seen.surprises],
         "waiting": [{"what": what, "command": command} for what, command in _waiting(seen)],
     }  # fmt: skip
+
+
+def _halted_json(halted: Halted | None) -> dict[str, str] | None:
+    return {"since": halted.since, "reason": halted.reason, "by": halted.by} if halted else None
+
+
+def _breaker_json(trip: Trip | None) -> dict[str, str] | None:
+    return {"session": trip.session.isoformat(), "text": trip.text} if trip else None
 
 
 def _position_json(seen: Snapshot, symbol: str) -> dict[str, Any]:
@@ -189,6 +211,7 @@ def _headline(seen: Snapshot) -> RenderableType:
     """Time, equity, profit and the equity line."""
     line = Text()
     line.append(f"twtrader {seen.now:%Y-%m-%d %H:%M}", "bold")
+    _append_stops(line, seen)
     if seen.held is None:
         line.append("   no account yet: `twtrader run` opens it", "dim")
         return Panel(line)
@@ -206,6 +229,16 @@ def _headline(seen: Snapshot) -> RenderableType:
         line.append(f"\n{sparkline([point.equity_twd for point in seen.equity])}", "cyan")
         line.append(f"  {seen.equity[0].session} to {seen.equity[-1].session}", "dim")
     return Panel(line)
+
+
+def _append_stops(line: Text, seen: Snapshot) -> None:
+    """What keeps orders back, where nobody can miss it."""
+    if seen.halted:
+        line.append("   HALTED ", "bold reverse red")
+        line.append(f" {seen.halted.reason} ({seen.halted.by}; `twtrader resume`)", "bold red")
+    if seen.breaker:
+        line.append("   BREAKER OPEN ", "bold reverse red")
+        line.append(f" {seen.breaker.text} (`twtrader resume`)", "bold red")
 
 
 def sparkline(values: Sequence[int], width: int = SPARK_WIDTH) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.broker_stock_api import StockApiBroker
 from bot.adapters.clocks import SandboxClock, clock_at
 from bot.adapters.company_names import symbols_of
+from bot.adapters.halt_switch import HaltSwitch
+from bot.adapters.sqlite_breaker import BreakerStore
 from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_market import MarketStore
@@ -19,11 +21,12 @@ from bot.adapters.sqlite_news import NewsStore
 from bot.adapters.sqlite_open import open_database
 from bot.adapters.sqlite_sessions import SessionStore
 from bot.adapters.sqlite_signals import SignalStore
-from bot.config import Config, ModelConfig
+from bot.config import BrokerConfig, Config, ModelConfig
 from bot.core.brokerage import Abilities
 from bot.errors import ConfigError
 from bot.news import NEWSAPI
 from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed
+from bot.secrets import optional_secret
 from bot.stages.stage import Ports
 from bot.universe import load_universe
 
@@ -44,8 +47,26 @@ def broker_of(config: Config, db: Any) -> Broker:
     """
     if config.broker.kind == "paper":
         return PaperBroker(db, config.broker.start_cash_twd, config.broker.fill_rule, config.costs)
+    if config.broker.kind == "shioaji":
+        from bot.adapters.broker_shioaji import SIMULATION, ShioajiBroker
+
+        check_abilities(config, SIMULATION)
+        return ShioajiBroker(config.broker, partial(board_of, config, db))
     check_abilities(config, StockApiBroker.abilities)
     return StockApiBroker(config.broker)
+
+
+def board_of(config: Config, db: Any, symbol: str) -> str:
+    """The board that `symbol` trades on, "twse" or "tpex"; "" where nobody knows."""
+    known = [*load_universe(config.universe), *MarketStore(db).companies({symbol})]
+    return next((one.board for one in known if one.symbol == symbol), "")
+
+
+def account_address(config: BrokerConfig) -> str:
+    """Where the account is: a rehearsal's books never become the real ones."""
+    if config.kind == "shioaji":
+        return "SinoPac live" if config.live else "SinoPac simulation"
+    return config.base_url if config.kind == "stock_api" else ""
 
 
 def check_abilities(config: Config, abilities: Abilities) -> None:
@@ -98,7 +119,7 @@ def check_engine(config: Config) -> None:
 
 def news_of(config: Config, clock: Clock, store: NewsStore) -> NewsFeed | None:
     """NewsAPI, if its key is set; each request is counted in `store` before it leaves."""
-    key = os.environ.get("NEWSAPI_KEY", "")
+    key = optional_secret("NEWSAPI_KEY")
     if not key:
         return None
     from bot.adapters.newsapi_articles import NewsApiArticles
@@ -164,7 +185,7 @@ def open_ports(config: Config) -> Iterator[Ports]:
     with open_prices(config) as prices, ExitStack() as opened:
         clock, market, db = prices.clock, prices.market, prices.market.db
         journal, headlines = Journal(db), NewsStore(db)
-        address = config.broker.base_url if config.broker.kind == "stock_api" else ""
+        address = account_address(config.broker)
         journal.open_account(config.broker.kind, config.broker.start_cash_twd, address, clock.now())
         # A held stock that left the universe is still looked after: its stop and its exit need bars and forecasts.
         theirs = {*journal.portfolio().positions, *(one.order.symbol for one in journal.open_orders())}
@@ -193,4 +214,6 @@ def open_ports(config: Config) -> Iterator[Ports]:
             choose=choose,
             signals_of=signals_of,
             signals=SignalStore(db),
+            halt=HaltSwitch(config.store.path, db),
+            breaker=BreakerStore(db),
         )

@@ -9,3 +9,4 @@ import pytest
 def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TWTRADER_ACCOUNT", "TWTRADER_PASSWORD", "TWTRADER_LIVE", "NEWSAPI_KEY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")

@@ -123,7 +123,7 @@ def test_one_daemon_for_one_database_small_and_gone_on_sigterm(tmp_path: Path) -
     config = offline(tmp_path)
     with daemon(config) as first:
         said = one_line(twtrader(config, "run"))
-        assert f"twtrader.db is in use by twtrader, process {first.pid}" in said
+        assert f"twtrader.db is in use by twtrader, process {first.pid} on " in said
         assert resident_mb(first.pid) < 120
         # The view works beside it.
         seen = json.loads(twtrader(config, "status", "--json").stdout)

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from builders import SHARED, at, config, order
+from builders import SHARED, at, order
 from rehearsals import SECRETS, rehearsal
 
 from bot.adapters.sqlite_journal import JournalOrder
@@ -208,7 +208,7 @@ def test_nothing_is_traded_on_a_book_that_was_not_read(rehearsed: Rehearsal) -> 
 
 
 def test_jobs_of_the_scheduler_never_overlap(tmp_path: Path) -> None:
-    scheduler, second_ran, first_done, overlaps = make_scheduler(config(tmp_path)), Event(), Event(), []
+    scheduler, second_ran, first_done, overlaps = make_scheduler(), Event(), Event(), []
 
     def first() -> None:
         overlaps.append(second_ran.wait(0.5))  # true would mean that the second job ran beside this one

@@ -47,7 +47,7 @@ def test_adapters_and_sandbox_know_nothing_of_the_day_or_the_daemon() -> None:
 
 @pytest.mark.parametrize("module", ["bot.cli", "bot.daemon", "bot.wiring", "bot.status"])
 def test_the_heavy_libraries_wait_until_a_job_needs_them(module: str) -> None:
-    heavy = ("torch", "vectorbt", "pandas", "numpy", "transformers", "plotly", "numba")
+    heavy = ("torch", "shioaji", "vectorbt", "pandas", "numpy", "transformers", "plotly", "numba")
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
     assert done.stdout.strip() == "[]"

@@ -6,46 +6,26 @@ again, and a holdings answer of any odd shape is a failed reading, never an empt
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import date, time
 from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 
-from bot.config import BrokerConfig, secret
+from bot.adapters.stock_api_answers import book_of, reply_of
+from bot.config import BrokerConfig
 from bot.core.brokerage import Abilities
 from bot.core.market import LOT_SHARES, Bar, from_x100
 from bot.core.orders import Order, OrderState
 from bot.errors import ConfigError, DataMissing
+from bot.live import require_live
 from bot.ports import Receipt
+from bot.secrets import redacted, secret
 
+WINDOW_CLOSED: Final = "當前非交易許可時間"  # also said falsely. Source: api/STOCK_API.md, "Orders"
 REPLY_CHARS: Final = 200  # enough to read why, too little to store a page of HTML
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-class _Reply(msgspec.Struct):
-    """What the API answers to an order."""
-
-    result: str
-    status: str = ""
-
-
-class _Row(msgspec.Struct):
-    """One holding. `shares` counts lots; the other fields have several spellings and are not needed."""
-
-    stock_code_id: str
-    shares: int
-
-
-class _Book(msgspec.Struct):
-    """What the API answers to get_user_stocks; a failure has no `data`."""
-
-    result: str
-    status: str = ""
-    data: list[_Row] | None = None
 
 
 class StockApiBroker:
@@ -89,9 +69,9 @@ class StockApiBroker:
             answer = self._post(str(order.side), form)
         except httpx.ConnectError as refused:
             # No connection, so no order: the one failure whose meaning is certain.
-            return Receipt(state=OrderState.REJECTED, reply=self._redact(f"no connection: {refused}"))
+            return Receipt(state=OrderState.REJECTED, reply=_shown(f"no connection: {refused}"))
         except httpx.HTTPError as lost:
-            return Receipt(state=OrderState.UNKNOWN, reply=self._redact(f"{type(lost).__name__}: {lost}"))
+            return Receipt(state=OrderState.UNKNOWN, reply=_shown(f"{type(lost).__name__}: {lost}"))
         return self._receipt(answer)
 
     def end_session(self, session: date, bars: Mapping[str, Bar]) -> None:
@@ -106,21 +86,13 @@ class StockApiBroker:
         try:
             answer = self._post("get_user_stocks", {})
         except httpx.HTTPError as lost:
-            raise DataMissing(self._redact(f"holdings: {type(lost).__name__}: {lost}")) from None
+            raise DataMissing(_shown(f"holdings: {type(lost).__name__}: {lost}")) from None
+        if answer.status_code != httpx.codes.OK:
+            raise DataMissing(f"holdings: HTTP {answer.status_code}")
         try:
-            if answer.status_code != httpx.codes.OK:
-                raise DataMissing(f"holdings: HTTP {answer.status_code}")
-            book = msgspec.json.decode(answer.content, type=_Book)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise DataMissing(self._redact(f"holdings: not the agreed JSON: {answer.text[:REPLY_CHARS]}")) from None
-        if book.result != "success" or book.data is None:
-            raise DataMissing(self._redact(f"holdings: {book.result}: {book.status}"))
-        shares: dict[str, int] = {}
-        for row in book.data:
-            if row.shares < 0:
-                raise DataMissing(f"holdings: {row.shares} lots of {row.stock_code_id}")
-            shares[row.stock_code_id] = shares.get(row.stock_code_id, 0) + row.shares * LOT_SHARES
-        return {symbol: held for symbol, held in shares.items() if held}
+            return book_of(answer.content)
+        except DataMissing as odd:
+            raise DataMissing(_shown(f"{odd}: {answer.text}")) from None
 
     def prices_x100(self, orders: Sequence[Order]) -> None:
         """The API never says at what price; by its rule an order fills at its limit."""
@@ -144,22 +116,19 @@ class StockApiBroker:
 
     def _receipt(self, answer: httpx.Response) -> Receipt:
         """Only the two agreed answers are believed."""
-        said = self._redact(f"HTTP {answer.status_code}: {answer.text[:REPLY_CHARS]}")
+        said = _shown(f"HTTP {answer.status_code}: {answer.text}")
         if answer.status_code != httpx.codes.OK:
             return Receipt(state=OrderState.UNKNOWN, reply=said)
-        try:
-            reply = msgspec.json.decode(answer.content, type=_Reply)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return Receipt(state=OrderState.UNKNOWN, reply=said)
-        known = {"success": OrderState.ACCEPTED, "failed": OrderState.REJECTED}
-        state = known.get(reply.result, OrderState.UNKNOWN)
-        return Receipt(state=state, reply=said if state is OrderState.UNKNOWN else self._redact(reply.status))
+        state, status = reply_of(answer.content)
+        if state is OrderState.UNKNOWN:
+            return Receipt(state=state, reply=said)
+        closed = state is OrderState.REJECTED and status.strip() == WINDOW_CLOSED
+        return Receipt(state=state, reply=_shown(status), closed=closed)
 
-    def _redact(self, text: str) -> str:
-        """`text` without the secrets, should the other side echo them."""
-        for hidden in (self._password, self._account):
-            text = text.replace(hidden, "***")
-        return text
+
+def _shown(text: str) -> str:
+    """`text` for the journal: first without secrets, should the other side echo them, then cut."""
+    return redacted(text)[:REPLY_CHARS]
 
 
 def check_address(config: BrokerConfig) -> None:
@@ -174,9 +143,5 @@ def check_address(config: BrokerConfig) -> None:
     loopback = parts.hostname in _LOOPBACK
     if parts.scheme == "http" and not loopback and not config.allow_plain_http:
         raise ConfigError("`broker.base_url` is plain http, which shows the password: see `broker.allow_plain_http`")
-    if loopback:
-        return
-    if not config.live:
-        raise ConfigError(f"`broker.live` is false, so no order may leave for {parts.hostname}")
-    if os.environ.get("TWTRADER_LIVE") != "1":
-        raise ConfigError(f"TWTRADER_LIVE=1 is not set, so no order may leave for {parts.hostname}")
+    if not loopback:
+        require_live(str(parts.hostname), live=config.live)

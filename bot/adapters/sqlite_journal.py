@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -207,6 +207,44 @@ class Journal:
             raise ValueError(f"{key}: what filled it must be booked with it")
         with writing(self.db):
             self._move(OrderEvent(key=key, at=at, state=after, note=note, reply=reply), late=False)
+
+    def plan_legs(self, order: Order, shares: Sequence[int], at: datetime) -> None:
+        """Turn a planned order into one leg for each of `shares`, which add up to its own; the first keeps its key.
+
+        Raises:
+            ValueError: it is not planned any more, or shares would get lost.
+        """
+        if sum(shares) != order.shares or min(shares) <= 0:
+            raise ValueError(f"{order.key}: {order.shares:,} shares are not {shares}")
+        with self.db.atomic():
+            self._check_state(order.key, OrderState.PLANNED)
+            self.db["orders"].update(order.key, {"shares": shares[0]})
+            for part in shares[1:]:
+                self._plan_leg(replace(order, shares=part), f"{part:,} of {order.shares:,} shares", at)
+
+    def plan_again(self, order: Order, why: str, at: datetime) -> Order:
+        """Plan the rejected `order` once more, as a further leg, where certainly nothing was accepted.
+
+        Raises:
+            ValueError: it was not rejected.
+        """
+        with self.db.atomic():
+            self._check_state(order.key, OrderState.REJECTED)
+            return self._plan_leg(order, why, at)
+
+    def _plan_leg(self, order: Order, note: str, at: datetime) -> Order:
+        """One more planned leg of the intent of `order`."""
+        intent = [order.strategy, order.decided.isoformat(), order.symbol, str(order.side)]
+        sql = "select max(leg) as leg from orders where strategy = ? and decided = ? and symbol = ? and side = ?"
+        leg = replace(order, leg=next(self.db.query(sql, intent))["leg"] + 1)
+        self.db["orders"].insert(_order_row(leg))
+        self._event(OrderEvent(key=leg.key, at=at, state=OrderState.PLANNED, note=note))
+        return leg
+
+    def _check_state(self, key: str, state: OrderState) -> None:
+        found = self.find(key)
+        if found is None or found.state is not state:
+            raise ValueError(f"{key} is {found.state if found else 'nowhere'}, not {state}")
 
     def record_fate(self, fate: Fate, by: str, at: datetime) -> None:
         """Book what became of an order: its parts that traded and its state, all or nothing.

@@ -77,6 +77,28 @@ class MarketStore:
         row = next(self.db.query("select max(session) as s from bars where session < ?", [day.isoformat()]))
         return date.fromisoformat(row["s"]) if row["s"] else None
 
+    def count_sessions(self, after: date, until: date) -> int:
+        """In how many sessions after `after`, up to `until`, any stock traded, as far as bars are stored."""
+        words = [after.isoformat(), until.isoformat()]
+        row = next(
+            self.db.query("select count(distinct session) as n from bars where session > ? and session <= ?", words)
+        )
+        return int(row["n"])
+
+    def revised(self, session: date) -> set[str]:
+        """Stocks whose stored bar of `session` a later answer contradicts."""
+        rows = self.db.query("select distinct symbol from bar_revisions where session = ?", [session.isoformat()])
+        return {row["symbol"] for row in rows}
+
+    def in_quarantine(self, session: date) -> dict[str, str]:
+        """By stock, why a row of `session`, or one without a day that came since, did not pass the gate."""
+        rows = self.db.query(
+            "select symbol, reason from quarantine where session = ? "
+            "or (session = '' and substr(quarantined_at, 1, 10) >= ?) order by id",
+            [session.isoformat(), session.isoformat()],
+        )
+        return {row["symbol"]: row["reason"] for row in rows}
+
     # --- companies ----------------------------------------------------------------------------------------
 
     def add_companies(self, companies: Iterable[Company]) -> None:

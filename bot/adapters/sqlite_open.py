@@ -79,6 +79,42 @@ def writing(db: Any) -> Iterator[None]:
     db.conn.commit()
 
 
+def open_for_reading(path: Path) -> Any:
+    """The database at `path` for a view: nothing is written, no lock is taken that a writer would wait for.
+
+    Works in a folder that can't be written, too. Migrations are for the commands that write.
+
+    Raises:
+        Refused: it does not exist, is no SQLite file, or has an older schema than this version reads.
+    """
+    if not path.exists():
+        raise Refused(f"{path.name}: no such database yet; `twtrader run` makes it")
+    try:
+        db = Database(_read_only(path))
+        behind = migrations.pending(db)
+    except sqlite3.Error as wrong:
+        raise Refused(f"{path}: {wrong}") from wrong
+    if behind:
+        db.close()
+        raise Refused(f"{path.name} is of an older twtrader: the next `twtrader run` brings it up to date")
+    return db
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    """A read-only connection. In a folder where SQLite can't make its -shm file, and nobody writes, a frozen view."""
+    address = path.resolve().as_uri()
+    connection = sqlite3.connect(f"{address}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+    try:
+        connection.execute("select 1 from sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if path.with_name(path.name + "-wal").exists():  # a writer is there, or died: its last words would be missed
+            raise
+        connection = sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True)
+        connection.execute("select 1 from sqlite_master").fetchone()
+    return connection
+
+
 @migrations()
 def m001_market(db: Any) -> None:
     """What came in: bars, closings, headlines, and what the model said of them."""
@@ -247,3 +283,42 @@ def m041_books(db: Any) -> None:
     from bot.adapters.sqlite_order_keys import migrate_books
 
     migrate_books(db)
+
+
+@migrations()
+def m050_stops(db: Any) -> None:
+    """The kill switch's rows, and what tripped the breaker."""
+    db["halts"].create(
+        {"id": int, "halted_at": str, "reason": str, "resumed_at": str},
+        pk="id", strict=True, not_null={"halted_at", "reason"},
+    )  # fmt: skip
+    db["breaker_trips"].create(
+        {"id": int, "session": str, "text": str, "tripped_at": str, "counts_from": str, "reset_at": str},
+        pk="id", strict=True, not_null={"session", "text", "tripped_at"},
+    )  # fmt: skip
+
+
+@migrations()
+def m070_stage_runs(db: Any) -> None:
+    """Every run of every stage; a second final outcome of one stage of one session can't be stored."""
+    db["stage_runs"].create(
+        {"id": int, "session": str, "stage": str, "first_at": str, "last_at": str, "duration_s": float, "tries": int,
+         "killed": int, "outcome": str, "detail": str},
+        pk="id", strict=True, not_null={"session", "stage", "first_at", "last_at", "tries", "killed", "outcome"},
+    )  # fmt: skip
+    db.execute(
+        "create unique index one_final_outcome on stage_runs (session, stage) "
+        "where outcome not in ('running', 'waiting', 'void')"
+    )
+    db["stage_runs"].create_index(["session", "stage"])
+    db.execute(
+        "insert into stage_runs (session, stage, first_at, last_at, duration_s, tries, killed, outcome, detail) "
+        "select session, stage, started_at, started_at, duration_s, 1, 0, outcome, detail from stages "
+        "where stage <> 'calendar'"
+    )
+
+
+@migrations()
+def m071_clock_mark(db: Any) -> None:
+    """The highest moment that the clock has shown."""
+    db["clock_mark"].create({"id": int, "highest_at": str}, pk="id", strict=True, not_null={"highest_at"})

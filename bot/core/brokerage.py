@@ -21,6 +21,7 @@ class Abilities:
     """What a broker can do. Times are of the day, Asia/Taipei, naive; None means that it has no such time."""
 
     lot_shares: int  # the smallest step of an order: 1 takes odd lots, 1000 does not
+    most_lots: int | None = None  # the largest order in lots; None where no limit is known
     odd_apart: bool = False  # whole lots and the odd rest are two orders: see `bot.core.legs`
     takes_once: bool = False  # the same order twice is one order there
     can_cancel: bool = False  # it is a `bot.ports.Cancels`

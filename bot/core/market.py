@@ -13,6 +13,7 @@ from typing import Final
 from bot.errors import DataMissing
 
 LOT_SHARES: Final = 1_000  # one board lot. Source: TWSE Operating Rules, art. 60
+MOST_LOTS: Final = 499  # in one order. Source: TWSE, "Trading mechanism": fewer than 500 trading units an order
 ETF_PREFIX: Final = "00"  # codes of listed funds start so; common stocks are four digits from 1101 up
 
 # The daily limit was 7 % until this date. Source: TWSE announcement on the 10 % limit from 2015-06-01, art. 63

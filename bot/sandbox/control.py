@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+from math import inf
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -13,8 +16,10 @@ from starlette.routing import Route
 from bot.errors import Refused
 from bot.sandbox.account import Account, Reservation, available_twd
 from bot.sandbox.faults import Fault, Wire
-from bot.sandbox.settings import day, moment
-from bot.sandbox.world import World, world_behind
+from bot.sandbox.settings import SandboxSettings, day, moment
+from bot.sandbox.world import World, world_behind, world_of
+
+LARGEST_SKEW_S: Final = 10 * 366 * 86_400.0
 
 
 def book_of(name: str, account: Account, world: World) -> dict[str, Any]:
@@ -79,20 +84,44 @@ def _refused(wrong: Exception, status: int = 400) -> JSONResponse:
 
 
 async def _read_clock(request: Request) -> JSONResponse:
-    return JSONResponse({"now": world_behind(request).now().isoformat()})
+    world = world_behind(request)
+    return JSONResponse({"now": (world.now() + world.skew).isoformat()})
 
 
 async def _move_clock(request: Request) -> JSONResponse:
+    """Move the exchange's time forward (`now`), or set how many seconds a reader's clock is off (`skew_s`)."""
     world = world_behind(request)
     try:
-        target = moment(str((await _body_of(request)).get("now", "")))
+        told = await _body_of(request)
+        skew_s = _skew_s(told)
+        target = moment(str(told.get("now", ""))) if skew_s is None or "now" in told else None
     except Refused as wrong:
         return _refused(wrong)
+    if skew_s is not None:
+        world.skew = timedelta(seconds=skew_s)
     try:
-        settled = world.move_to(target)
+        settled = world.move_to(target) if target else []
     except Refused as backwards:
         return _refused(backwards, 409)
-    return JSONResponse({"now": world.now().isoformat(), "settled": [one.isoformat() for one in settled]})
+    now = (world.now() + world.skew).isoformat()
+    return JSONResponse({"now": now, "settled": [one.isoformat() for one in settled]})
+
+
+def _skew_s(told: dict[str, Any]) -> float | None:
+    """The seconds in the request; None when it says none.
+
+    Raises:
+        Refused: they are no number of seconds within ten years.
+    """
+    if "skew_s" not in told:
+        return None
+    try:
+        seconds = float(told["skew_s"])
+    except (TypeError, ValueError):
+        seconds = inf
+    if not abs(seconds) <= LARGEST_SKEW_S:
+        raise Refused(f"skew_s must be a number of seconds within ten years, not {told['skew_s']!r}")
+    return seconds
 
 
 async def _book(request: Request) -> JSONResponse:
@@ -134,6 +163,40 @@ async def _clear_faults(request: Request) -> JSONResponse:
     return JSONResponse({"waiting": 0})
 
 
+async def _posts(request: Request) -> JSONResponse:
+    return JSONResponse({"posts": _wire(request).posts})
+
+
+async def _reset(request: Request) -> JSONResponse:
+    """Another world in the same process: its market, clock, books, faults and logs begin anew."""
+    try:
+        world = world_of(_other_settings(world_behind(request).settings, await _body_of(request)))
+    except (Refused, TypeError, ValueError) as wrong:
+        return _refused(wrong)
+    request.app.state.world = world
+    _wire(request).forget()
+    return JSONResponse({"now": world.now().isoformat()})
+
+
+def _other_settings(before: SandboxSettings, told: Mapping[str, Any]) -> SandboxSettings:
+    """`before` with what is told: start, seed, codes, cash_twd.
+
+    Raises:
+        Refused: something else is told, or a value can't be used.
+        TypeError, ValueError: a value has the wrong type.
+    """
+    unknown = told.keys() - {"start", "seed", "codes", "cash_twd"}
+    if unknown:
+        raise Refused(f"a reset takes start, seed, codes and cash_twd, not {', '.join(sorted(unknown))}")
+    return replace(
+        before,
+        start=moment(str(told.get("start", before.start.isoformat()))),
+        seed=int(told.get("seed", before.seed)),
+        codes=tuple(str(code) for code in told.get("codes", before.codes)),
+        cash_twd=int(told.get("cash_twd", before.cash_twd)),
+    )
+
+
 async def _requests(request: Request) -> JSONResponse:
     wire = _wire(request)
     return JSONResponse({"counts": dict(wire.counts), "recent": list(wire.recent)})
@@ -154,4 +217,6 @@ CONTROL_ROUTES: Final = [
     Route("/faults", _add_fault, methods=["POST"]),
     Route("/faults", _clear_faults, methods=["DELETE"]),
     Route("/requests", _requests),
+    Route("/posts", _posts),
+    Route("/reset", _reset, methods=["POST"]),
 ]

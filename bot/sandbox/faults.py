@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import html
+import json
 import socket
 import struct
 import time
@@ -10,20 +13,26 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bot.errors import Refused
+from bot.sandbox.account import WINDOW_CLOSED
 
-HTTP_503_AFTER: Final = "http_503_after"
+NONE: Final = "none"
 HANG: Final = "hang"
+HANG_BEFORE: Final = "hang_before"
 RESET: Final = "reset"
+RESET_AFTER: Final = "reset_after"
+ACCEPTED_TWICE: Final = "accepted_twice"
+HOLDINGS_STALE: Final = "holdings_stale"
 WRONG_MONTH: Final = "twse_wrong_month"
 REPEAT_LAST_SESSION: Final = "repeat_last_session"
 BAD_ROW: Final = "bad_row"
-_THE_ROUTE_PLAYS: Final = frozenset({WRONG_MONTH, REPEAT_LAST_SESSION, BAD_ROW})
+_THE_ROUTE_PLAYS: Final = frozenset({NONE, WRONG_MONTH, REPEAT_LAST_SESSION, BAD_ROW, HOLDINGS_STALE})
 
 # Faults that answer in the application's stead: nothing is bought, nothing is read.
 _ANSWERS: Final[Mapping[str, Callable[[], Response]]] = {
@@ -34,10 +43,28 @@ _ANSWERS: Final[Mapping[str, Callable[[], Response]]] = {
     "empty": lambda: Response(b"", media_type="application/json"),
     "wrong_json": lambda: JSONResponse({"unexpected": True}),
     "twse_busy": lambda: HTMLResponse("<html><body>Precondition Required</body></html>", 428),
+    # A false "no session today" has been seen. Source: api/STOCK_API.md, "Orders"
+    "no_session": lambda: JSONResponse({"result": "failed", "status": WINDOW_CLOSED}),
+    "holdings_failed": lambda: JSONResponse({"result": "failed", "status": "取得使用者庫存失敗"}),
 }
-KINDS: Final = frozenset({*_ANSWERS, *_THE_ROUTE_PLAYS, HTTP_503_AFTER, HANG, RESET})
+# Faults that let the application act, and then answer something else: the order is booked, its answer lost.
+_ANSWERS_AFTER: Final[Mapping[str, Callable[[], Response]]] = {
+    "http_503_after": lambda: PlainTextResponse("Service Unavailable", 503),
+    "html_after": _ANSWERS["html"],
+    "empty_after": _ANSWERS["empty"],
+    "wrong_json_after": _ANSWERS["wrong_json"],
+}
+# Faults that send back what came in, secrets included: a debug page, and a failure that quotes the form.
+_ECHOES: Final[Mapping[str, Callable[[bytes], Response]]] = {
+    "echo_html": lambda body: HTMLResponse(f"<html><body><h1>Whoops</h1><pre>{_echo(body)}</pre></body></html>"),
+    "echo_json": lambda body: JSONResponse({"result": "failed", "status": _echo(body)}),
+}
+_ON_THE_WIRE: Final = frozenset({HANG, HANG_BEFORE, RESET, RESET_AFTER, ACCEPTED_TWICE})
+KINDS: Final = frozenset({*_ANSWERS, *_ANSWERS_AFTER, *_ECHOES, *_THE_ROUTE_PLAYS, *_ON_THE_WIRE})
 _CONTROL: Final = "/sandbox/"
+_STOCK_API: Final = "/stock/"
 _SCOPE_KEY: Final = "sandbox.fault"
+_POST_KEY: Final = "sandbox.post"
 _LOG_LENGTH: Final = 20_000
 
 
@@ -45,7 +72,10 @@ _LOG_LENGTH: Final = 20_000
 class Fault:
     """What happens to the next `times` requests whose path begins with `path`.
 
-    `http_503_after` and `hang` act first: the order is booked, and the answer says 503 or comes `seconds` late.
+    Kinds that end in `_after`, and `hang`, act first: the order is booked and its answer lost, or `seconds` late.
+    `hang_before` keeps the request as long without acting, and then cuts the connection. Neither waits longer than
+    the client does, so that "30 s late" costs a client with a time-out of 0.1 s just that. `none` breaks nothing: it
+    keeps a place in the queue, so that the third order may go wrong and the first two not.
     """
 
     path: str
@@ -72,7 +102,23 @@ class Wire:
         """Nothing has passed, nothing is broken."""
         self.counts: Counter[str] = Counter()
         self.recent: deque[dict[str, Any]] = deque(maxlen=_LOG_LENGTH)
+        self.posts: list[dict[str, Any]] = []
         self.faults: list[Fault] = []
+
+    def forget(self) -> None:
+        """Begin anew, as with a new process."""
+        self.counts.clear()
+        self.recent.clear()
+        self.posts.clear()
+        self.faults.clear()
+
+    def posted(self, path: str, body: bytes, fault: str, at: str) -> dict[str, Any]:
+        """Write a POST to the stock API down, whole but for the password; the route adds what came of it."""
+        form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+        form.pop("password", None)
+        post = {"number": len(self.posts) + 1, "at": at, "path": path, "form": form, "fault": fault, "reservations": []}
+        self.posts.append(post)
+        return post
 
     def saw(self, method: str, path: str, query: str = "") -> None:
         """Write a request down."""
@@ -104,30 +150,106 @@ class FaultMiddleware:
             return
         self._wire.saw(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
         fault = self._wire.take(scope["path"])
-        kind = fault.kind if fault else ""
+        kind, body = fault.kind if fault else "", b""
+        if scope["method"] == "POST" and scope["path"].startswith(_STOCK_API):
+            body = await _body_of(receive)
+            at = scope["app"].state.world.now().isoformat()
+            scope = {**scope, _POST_KEY: self._wire.posted(scope["path"], body, kind, at)}
+            receive = _again(body, receive)
         if fault is None or kind in _THE_ROUTE_PLAYS:
             await self._app({**scope, _SCOPE_KEY: kind}, receive, send)
         elif kind in _ANSWERS:
             await _ANSWERS[kind]()(scope, receive, send)
+        elif kind in _ECHOES:
+            await _ECHOES[kind](body + _header_lines(scope))(scope, receive, send)
         elif kind == RESET:
             reset_connection(scope)
+        elif kind == HANG_BEFORE:
+            if not await _hung_up(receive, fault.seconds):
+                reset_connection(scope)
+        elif kind == ACCEPTED_TWICE:
+            await self._twice(scope, receive, send)
         else:
             await self._late_or_lost(fault, scope, receive, send)
 
     async def _late_or_lost(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the application act, then send its answer late, or a 503 in its place."""
+        """Let the application act, then send its answer late, another one in its place, or none."""
+        answer = await self._act(scope, receive)
+        if fault.kind in _ANSWERS_AFTER:
+            await _ANSWERS_AFTER[fault.kind]()(scope, receive, send)
+        elif fault.kind == RESET_AFTER:
+            reset_connection(scope)
+        elif not await _hung_up(receive, fault.seconds):
+            for message in answer:
+                await send(message)
+
+    async def _twice(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application act two times on one request, and send its first answer."""
+        body = await _body_of(receive)
+        first = await self._act(scope, _again(body, receive))
+        await self._act(scope, _again(body, receive))
+        for message in first:
+            await send(message)
+
+    async def _act(self, scope: Scope, receive: Receive) -> list[Message]:
+        """What the application answers, kept back."""
         answer: list[Message] = []
 
         async def keep(message: Message) -> None:
             answer.append(message)
 
         await self._app(scope, receive, keep)
-        if fault.kind == HTTP_503_AFTER:
-            await PlainTextResponse("Service Unavailable", 503)(scope, receive, send)
-            return
-        await asyncio.sleep(fault.seconds)
-        for message in answer:
-            await send(message)
+        return answer
+
+
+def _header_lines(scope: Scope) -> bytes:
+    """The request's headers, as a debug page shows them."""
+    return b"".join(b"\n" + name + b": " + value for name, value in scope["headers"])
+
+
+def _echo(body: bytes) -> str:
+    """A form as it came, and its fields as a page, JSON and base64 would show them."""
+    text = body.decode(errors="replace")
+    form = dict(parse_qsl(text))
+    plain = " ".join(form.values())
+    told = (plain, text, html.escape(plain), json.dumps(form), base64.b64encode(body).decode(), repr(form))
+    return " | ".join(told)
+
+
+async def _body_of(receive: Receive) -> bytes:
+    """The whole body of a request."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    return body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """What gives `body` once more, and then whatever comes."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return next_message
+
+
+async def _hung_up(receive: Receive, seconds: float) -> bool:
+    """Wait `seconds`, but no longer than the client does; whether it has hung up."""
+    try:
+        async with asyncio.timeout(seconds):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        return False
+    return True
+
+
+def post_of(scope: Scope) -> dict[str, Any]:
+    """The entry in the log of POSTs that belongs to a request of the stock API."""
+    post: dict[str, Any] = scope[_POST_KEY]
+    return post
 
 
 def fault_of(scope: Scope) -> str:

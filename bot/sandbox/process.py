@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +47,10 @@ class Sandbox:
         told = self._ask("POST", "/sandbox/clock", {"now": aware(target).isoformat()})
         return [date.fromisoformat(session) for session in told["settled"]]
 
+    def skew(self, seconds: float) -> None:
+        """Let the clock that clients read be off by `seconds`; the exchange's own time stays as it is."""
+        self._ask("POST", "/sandbox/clock", {"skew_s": seconds})
+
     def book(self, account: str = "") -> dict[str, Any]:
         """Cash, positions and orders of `account`, the first one by default."""
         return self._ask("GET", f"/sandbox/book?account={account}")
@@ -74,6 +79,19 @@ class Sandbox:
     def asked(self) -> list[dict[str, Any]]:
         """The last requests, oldest first: method, path, query, and the seconds on the machine's clock."""
         return list(self._ask("GET", "/sandbox/requests")["recent"])
+
+    def posts(self) -> list[dict[str, Any]]:
+        """Every POST to the stock API, oldest first: number, at, path, form, fault, numbers of its reservations."""
+        return list(self._ask("GET", "/sandbox/posts")["posts"])
+
+    def reset(self, *, start: datetime, seed: int, codes: Sequence[str], cash_twd: int) -> None:
+        """Another world in the same process, as a new sandbox with these settings would be.
+
+        Raises:
+            Refused: the market can't be had; everything is as it was.
+        """
+        told = {"start": aware(start).isoformat(), "seed": seed, "codes": list(codes), "cash_twd": cash_twd}
+        self._ask("POST", "/sandbox/reset", told)
 
     def close(self) -> None:
         """End it."""

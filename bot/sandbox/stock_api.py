@@ -19,6 +19,7 @@ from bot.core.market import LOT_SHARES, is_etf
 from bot.core.orders import OrderState, Side
 from bot.ports import Company
 from bot.sandbox.account import Account, Wish, opening_of
+from bot.sandbox.faults import HOLDINGS_STALE, fault_of, post_of
 from bot.sandbox.market import Quote
 from bot.sandbox.world import World, world_behind
 
@@ -118,6 +119,7 @@ async def _order(request: Request, side: Side) -> JSONResponse:
     if wish.symbol not in world.market.companies:
         return JSONResponse(failed(UNKNOWN_STOCK))
     order = world.place(name, wish)
+    post_of(request.scope)["reservations"].append(order.number)
     if order.state is OrderState.REJECTED:
         return JSONResponse(failed(order.reply))
     return JSONResponse({"result": "success", "status": order.reply})
@@ -138,7 +140,8 @@ async def _holdings(request: Request, *, as_text: bool) -> JSONResponse:
     if name is None:
         return JSONResponse(failed(WRONG_LOGIN))
     world.now()  # settles what is due
-    rows = holdings(world.accounts[name], world.market.companies, as_text=as_text)
+    account = world.before_settlement[name] if fault_of(request.scope) == HOLDINGS_STALE else world.accounts[name]
+    rows = holdings(account, world.market.companies, as_text=as_text)
     return JSONResponse({"result": "success", "status": "取得使用者庫存成功", "data": rows})
 
 

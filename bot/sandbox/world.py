@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from starlette.requests import Request
 
@@ -23,8 +23,10 @@ class World:
 
     def __init__(self, settings: SandboxSettings, market: Market, clock: SandboxClock) -> None:
         """Every account opens with the settings' cash; what was before the start is settled history."""
+        self.settings = settings
         self.market = market
         self.clock = clock
+        self.skew = timedelta(0)  # how far a client's machine is off, which reads its time here; never the exchange's
         self.news = NewsDesk(market, settings.seed)
         self.newsapi_key = settings.newsapi_key
         self.passwords = dict(settings.accounts)
@@ -33,6 +35,7 @@ class World:
         self.accounts = {
             name: Account(portfolio=Portfolio(cash_twd=settings.cash_twd)) for name, _ in settings.accounts
         }
+        self.before_settlement = dict(self.accounts)  # each book as it was before the last session was settled
         self._settled = _sessions_settled(market, clock.now())
 
     def now(self) -> datetime:
@@ -66,6 +69,7 @@ class World:
         """Settle each session whose 15:30 has passed, oldest first."""
         due = _sessions_settled(self.market, now)
         for index, session in enumerate(self.market.sessions[self._settled : due], start=self._settled):
+            self.before_settlement = dict(self.accounts)
             self._pay_dividends(index)
             for name, account in self.accounts.items():
                 symbols = {order.symbol for order in account.waiting}

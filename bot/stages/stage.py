@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bot.adapters.halt_switch import HaltSwitch
+from bot.adapters.sqlite_breaker import BreakerStore
 from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_market import MarketStore
@@ -47,6 +49,8 @@ class Ports:
     choose: Callable[[Mapping[str, list[Bar]], int], list[str]]
     signals_of: Callable[[Iterable[Sequence[Bar]]], list[Signal]]
     signals: SignalStore
+    halt: HaltSwitch
+    breaker: BreakerStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

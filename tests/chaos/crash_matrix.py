@@ -1,0 +1,179 @@
+"""The crash matrix: one seed is one rehearsal of several sessions in which the daemon is killed once at every point."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time as daytime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import tomlkit
+from builders import at
+from chaos_audit import (
+    Audit,
+    check_equity,
+    check_money,
+    check_nothing_unexplained,
+    check_orders,
+    check_posts,
+    check_stages,
+    read_books,
+)
+from kill_points import POINTS
+from real_processes import Ended
+from rehearsals import rehearsal
+
+from bot.rehearsal import CHURN
+from bot.sandbox.process import Sandbox
+
+Start = Callable[[Path, list[str], Mapping[str, Any] | None], Ended]
+LISTED = ("2317", "2330", "2357", "2382", "2454", "3231", "3711", "2308", "2412", "2881")
+OVER_THE_COUNTER = ("6488", "5347", "8299")
+READY_WITHIN_S = 10.0
+SESSIONS = 6  # at least; more until every point has been passed often enough
+AT_MOST = 24
+QUIET = {"entry_edge_bps": 9_999, "exit_return_bps": -9_999, "stop_bps": 0}  # no orders: what is open comes to its end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """What one seed trades, when, and where it dies: `armed` says at which passage of each point."""
+
+    codes: tuple[str, ...]
+    first: date
+    cash_twd: int
+    rules: Mapping[str, int]
+    armed: Mapping[str, int]
+
+
+def draw_of(seed: int, only: str = "") -> Draw:
+    """The rehearsal of `seed`; `only` arms one point alone, at the passage it has in the whole run."""
+    draw = Random(f"chaos:{seed}")
+    codes = tuple(draw.sample(LISTED, draw.randint(2, 4)) + draw.sample(OVER_THE_COUNTER, draw.randint(0, 1)))
+    armed = {point.name: draw.randint(1, point.often) for point in POINTS}
+    return Draw(
+        codes=codes,
+        first=date(2025, 1, 6) + timedelta(days=draw.randrange(100)),
+        cash_twd=draw.choice((3_000_000, 20_000_000, 100_000_000)),
+        rules={
+            **CHURN["rules"],
+            "top_k": draw.randint(max(2, len(codes) - 1), len(codes) + 1),
+            "buy_offset_bps": draw.randrange(-150, 151, 25),
+            "sell_offset_bps": draw.randrange(-150, 151, 25),
+            "max_order_twd": draw.choice((400_000, 2_000_000, 20_000_000)),
+            "invest_bps": draw.choice((5_000, 9_500)),
+        },
+        armed={only: armed[only]} if only else armed,
+    )
+
+
+@dataclass(slots=True)
+class SeedResult:
+    """How one seed went."""
+
+    seed: int
+    audit: Audit = field(default_factory=Audit)
+    kills: list[str] = field(default_factory=list)
+    ready_s: dict[str, float] = field(default_factory=dict)  # by the point that was died at before
+    wall_s: float = 0.0
+
+
+def run_seed(seed: int, folder: Path, sandbox: Sandbox, start: Start, only: str = "") -> SeedResult:
+    """Rehearse `seed` in `folder` with a kill at every point, and audit what is left."""
+    begun, drawn, result = time.monotonic(), draw_of(seed, only), SeedResult(seed=seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    sandbox.reset(start=at(drawn.first, "15:00"), seed=seed, codes=drawn.codes, cash_twd=drawn.cash_twd)
+    config = small_rehearsal(folder, sandbox.url, drawn)
+    sessions = sandbox.sessions(drawn.first, drawn.first + timedelta(days=90))
+    armed, last = dict(drawn.armed), SESSIONS
+    while True:
+        armed = _until(sessions[last - 1], config, armed, start, result)
+        if not armed or last >= AT_MOST or result.audit.violations:
+            break
+        last += 2
+    for point in armed:
+        result.audit.must(False, "points never reached", point)
+    if not result.audit.violations:
+        set_rules(config, QUIET)
+        last += 2
+        _until(sessions[last - 1], config, {}, start, result)
+    audit_run(folder / "twtrader.db", sandbox, drawn.cash_twd, sessions[:last], result.audit)
+    result.wall_s = time.monotonic() - begun
+    return result
+
+
+def small_rehearsal(folder: Path, url: str, drawn: Draw, **more: Mapping[str, Any]) -> Path:
+    """A config with short questions, so that a session takes a tenth of a second."""
+    return rehearsal(
+        folder, url, list(drawn.codes), rules=drawn.rules, history={"sessions": 6},
+        model={"engine": "naive", "past_sessions": 5, "future_sessions": 1},
+        feeds__newsapi={"languages": ["zh"], "requests_per_day": 10_000},
+        **{"broker": {"start_cash_twd": drawn.cash_twd}, **more},
+    )  # fmt: skip
+
+
+def set_rules(config: Path, rules: Mapping[str, int]) -> None:
+    """Change some rules of a config in place."""
+    told = tomlkit.parse(config.read_text(encoding="utf-8"))
+    told["rules"].update(rules)  # type: ignore[union-attr]
+    config.write_text(tomlkit.dumps(told), encoding="utf-8")
+
+
+def _until(day: date, config: Path, armed: dict[str, int], start: Start, result: SeedResult) -> dict[str, int]:
+    """Run the daemon to the end of `day`, starting it again at once whenever it was killed; what is armed then."""
+    log = config.parent / "log.jsonl"
+    died_at = ""
+    while True:
+        log.unlink(missing_ok=True)
+        ended = start(config, ["run", "--until", day.isoformat()], {"armed": armed, "log": str(log)})
+        said = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+        if died_at:
+            _measure_restart(died_at, ended, said, result)
+        if not said or not ("killed" in said[-1] or "ended" in said[-1]):
+            result.audit.must(False, "daemons that died of themselves", f"exit {ended.code}: {ended.err[-400:]}")
+            return {}
+        armed = {point: left for point, left in said[-1]["armed"].items() if left > 0}
+        if "ended" in said[-1]:
+            result.audit.must(ended.code == 0, "daemons that failed", f"exit {ended.code}: {ended.err[-400:]}")
+            return armed
+        died_at = said[-1]["killed"]
+        result.audit.must(ended.killed, "deaths not by SIGKILL", f"{died_at}: exit {ended.code}")
+        result.kills.append(died_at)
+
+
+def _measure_restart(died_at: str, ended: Ended, said: list[dict[str, Any]], result: SeedResult) -> None:
+    """From the start of the process to the first work it has finished, or to finding that none is due."""
+    ready = next((one["at"] for one in said if "ready" in one), None)
+    if ready is None:  # killed again before that: the next start is measured
+        return
+    result.ready_s[died_at] = max(result.ready_s.get(died_at, 0.0), ready - ended.started)
+    result.audit.must(
+        ready - ended.started <= READY_WITHIN_S, "restarts slower than 10 s", f"{died_at}: {ready - ended.started:.1f} s"
+    )
+
+
+def audit_run(database: Path, sandbox: Sandbox, start_twd: int, sessions: list[date], audit: Audit) -> None:
+    """Everything that must hold at the end."""
+    from contextlib import closing
+
+    from bot.adapters.sqlite_journal import Journal
+    from bot.adapters.sqlite_open import open_database
+
+    books = read_books(database, sandbox.book(), sandbox.posts())
+    with closing(open_database(database)) as db:
+        held = Journal(db).portfolio()
+    journal = held.cash_twd, {symbol: one.shares for symbol, one in held.positions.items()}
+    check_posts(books, audit)
+    check_orders(books, audit)
+    check_money(books, audit, start_twd, journal)
+    check_equity(books, audit, start_twd)
+    check_stages(books, audit, sessions)
+    check_nothing_unexplained(books, audit)
+    audit.counts["fills"] += len(books.fills)
