@@ -8,7 +8,7 @@ import os
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,16 +17,20 @@ from typing import Any
 import pytest
 from builders import at, bar, checked
 from rehearsals import SECRETS, command, rehearsal, twtrader
+from typer.testing import CliRunner
 
 from bot.adapters.broker_paper import PaperBroker
+from bot.adapters.broker_stock_api import StockApiBroker
 from bot.adapters.halt_switch import halt, halt_file_of, resume
 from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_journal import EquityPoint
+from bot.cli import app
 from bot.config import Config, load_config
 from bot.core.check import Known, Reading, check_rows, row_of
-from bot.core.orders import Fill, OrderState
+from bot.core.orders import Fill, Order, OrderState
 from bot.daemon import run_due
 from bot.errors import Refused
+from bot.ports import Receipt
 from bot.rehearsal import CHURN
 from bot.sandbox.process import Sandbox, start_sandbox
 from bot.sandbox.settings import SandboxSettings
@@ -69,31 +73,46 @@ class Evening:
         return [text for _, text in self.ports.journal.surprises()]
 
 
+def told(path: Path, *words: str) -> str:
+    """What a command says, run in this process: starting another takes half a second."""
+    done = CliRunner().invoke(app, ["--config", str(path), *words])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
 Begin = Callable[..., Evening]
 
 
+SHORT = {"history": {"sessions": 6}, "model": {"engine": "naive", "past_sessions": 5}}
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[Sandbox]:
+    """One process for all tests: each begins it anew."""
+    with start_sandbox(SandboxSettings(start=at(THURSDAY, "15:00"), codes=tuple(CODES), seed=5)) as sandbox:
+        yield sandbox
+
+
+def anew(exchange: Sandbox, day: date, clock: str) -> Sandbox:
+    """The sandbox as it was when it started, at another moment."""
+    exchange.clear_faults()
+    exchange.reset(start=at(day, clock), seed=5, codes=CODES, cash_twd=100_000_000)
+    return exchange
+
+
 @pytest.fixture
-def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
-    """Start on FRIDAY with four orders decided and none sent; `changes` are tables of the config."""
+def begin(exchange: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
+    """Start on FRIDAY with four orders decided and none sent; the changes are tables of the config."""
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    with contextmanager(_started)(tmp_path) as start:
-        yield start
-
-
-def _started(folder: Path) -> Iterator[Begin]:
-    from contextlib import ExitStack
-
     with ExitStack() as opened:
 
         def start(clock: str = "18:25", **changes: Any) -> Evening:
-            settings = SandboxSettings(start=at(FRIDAY, "14:30"), codes=tuple(CODES), seed=5)
-            sandbox = opened.enter_context(start_sandbox(settings))
-            tables: dict[str, Any] = {name: dict(keys) for name, keys in CHURN.items()}
-            tables["history"] = {"sessions": 25}
+            sandbox = anew(exchange, FRIDAY, "14:30")
+            tables: dict[str, Any] = {name: dict(keys) for name, keys in {**CHURN, **SHORT}.items()}
             for name, keys in changes.items():
                 tables.setdefault(name, {}).update(keys)
-            path = rehearsal(folder, sandbox.url, CODES, **tables)
+            path = rehearsal(tmp_path, sandbox.url, CODES, **tables)
             config = load_config(path)
             evening = Evening(sandbox, opened.enter_context(open_ports(config)), config, path)
             evening.work_at(FRIDAY, clock)
@@ -105,39 +124,61 @@ def _started(folder: Path) -> Iterator[Begin]:
 # --- the kill switch --------------------------------------------------------------------------------------
 
 
-def test_a_halt_in_the_middle_of_sending_stops_the_rest(tmp_path: Path) -> None:
+def test_a_halt_in_the_middle_of_sending_stops_the_rest(exchange: Sandbox, tmp_path: Path) -> None:
     """The real daemon hangs in its second POST while `twtrader halt` runs; the other two never leave."""
-    settings = SandboxSettings(start=at(THURSDAY, "15:00"), codes=tuple(CODES), seed=5)
-    with start_sandbox(settings) as sandbox:
-        config = rehearsal(tmp_path, sandbox.url, CODES, **CHURN, history={"sessions": 25})
-        sandbox.fault(BUY, "none")
-        sandbox.fault(BUY, "hang", seconds=30)
-        words = command(config, "run", "--until", FRIDAY.isoformat())
-        with subprocess.Popen(words, env={**os.environ, **SECRETS}, stderr=subprocess.PIPE, text=True) as process:
-            while sandbox.requests().get(BUY, 0) < 2:
-                assert process.poll() is None
-            halted = twtrader(config, "halt", "--reason", "a person\nsaw something")
-            assert halted.returncode == 0, halted.stderr
-            assert "the row is written" in halted.stdout
-            seen = json.loads(twtrader(config, "status", "--json").stdout)
-            assert (seen["halted"]["reason"], seen["halted"]["by"]) == ("a person saw something", "file and row")
-            process.kill()
-        again = twtrader(config, "run", "--once")
-        assert again.returncode == 1
-        assert "send of 2025-03-06 waits: 2 wait: halted since" in again.stderr
-        assert sandbox.requests()[BUY] == 2
-        sandbox.move_to(at(FRIDAY, "09:00"))
-        assert twtrader(config, "run", "--once").returncode == 0
-        assert sandbox.requests()[BUY] == 2
-        listed = json.loads(twtrader(config, "orders", "list", "--json").stdout)
-        # What was sent was not called back; the one that hung when the daemon was killed is in doubt.
-        assert sorted(row["state"] for row in listed) == ["accepted", "cancelled", "cancelled", "unknown"]
-        notes = [row["note"] for row in listed if row["state"] == "cancelled"]
-        assert all(
-            note.startswith("too late: the next session has begun") and "a person saw something" in note
-            for note in notes
-        )
-        assert "HALTED" in twtrader(config, "status", "--once", COLUMNS="200").stdout
+    sandbox = anew(exchange, THURSDAY, "15:00")
+    config = rehearsal(tmp_path, sandbox.url, CODES, **{**CHURN, **SHORT})
+    sandbox.fault(BUY, "none")
+    sandbox.fault(BUY, "hang", seconds=30)
+    words = command(config, "run", "--until", FRIDAY.isoformat())
+    with subprocess.Popen(words, env={**os.environ, **SECRETS}, stderr=subprocess.PIPE, text=True) as process:
+        while sandbox.requests().get(BUY, 0) < 2:
+            assert process.poll() is None
+        halted = twtrader(config, "halt", "--reason", "a person\nsaw something")
+        assert halted.returncode == 0, halted.stderr
+        assert "the row is written" in halted.stdout
+        seen = json.loads(twtrader(config, "status", "--json").stdout)
+        assert (seen["halted"]["reason"], seen["halted"]["by"]) == ("a person saw something", "file and row")
+        process.kill()
+    again = twtrader(config, "run", "--once")
+    assert again.returncode == 1
+    assert "send of 2025-03-06 waits: 2 wait: halted since" in again.stderr
+    assert sandbox.requests()[BUY] == 2
+    sandbox.move_to(at(FRIDAY, "09:00"))
+    assert twtrader(config, "run", "--once").returncode == 0
+    assert sandbox.requests()[BUY] == 2
+    listed = json.loads(twtrader(config, "orders", "list", "--json").stdout)
+    # What was sent was not called back; the one that hung when the daemon was killed is in doubt.
+    assert sorted(row["state"] for row in listed) == ["accepted", "cancelled", "cancelled", "unknown"]
+    notes = [row["note"] for row in listed if row["state"] == "cancelled"]
+    assert all(
+        note.startswith("too late: the next session has begun") and "a person saw something" in note for note in notes
+    )
+    assert "HALTED" in twtrader(config, "status", "--once", COLUMNS="200").stdout
+
+
+def test_the_same_daemon_sends_nothing_more_after_a_halt_during_a_call(begin: Begin) -> None:
+    """`twtrader halt` comes while the second POST is in the air: that one is answered, and it is the last."""
+    evening = begin()
+    database, broker = evening.config.store.path, evening.ports.broker
+
+    class Interrupted(StockApiBroker):
+        """The real broker; somebody halts during its second call."""
+
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def submit(self, order: Order) -> Receipt:
+            self.calls += 1
+            if self.calls == 2:
+                halt(database, "now", at(FRIDAY, "18:30"))
+            return broker.submit(order)
+
+    evening.ports = replace(evening.ports, broker=Interrupted())
+    assert not evening.work_at(FRIDAY, "18:30")
+    assert evening.sent()[1].startswith("2 accepted; 2 wait: halted since")
+    assert evening.posts() == 2
+    assert evening.states(FRIDAY) == [ACCEPTED, ACCEPTED, PLANNED, PLANNED]
 
 
 def test_a_halt_that_can_make_no_file_makes_the_row_or_says_that_nothing_is_halted(
@@ -165,17 +206,16 @@ def test_a_halt_that_can_make_no_file_makes_the_row_or_says_that_nothing_is_halt
 
 def test_resuming_in_time_sends_what_waited(begin: Begin) -> None:
     evening = begin()
-    assert twtrader(evening.path, "halt").returncode == 0
+    told(evening.path, "halt")
     assert not evening.work_at(FRIDAY, "18:30")
     assert evening.sent()[0] == "waiting"
     assert "4 wait: halted since" in evening.sent()[1]
     assert evening.posts() == 0
-    said = twtrader(evening.path, "resume").stdout
-    assert "4 planned orders wait" in said
+    assert "4 planned orders wait" in told(evening.path, "resume")
     assert evening.work_at(FRIDAY, "18:40")
     assert evening.states(FRIDAY) == [ACCEPTED] * 4
     assert not halt_file_of(evening.config.store.path).exists()
-    assert "nothing was halted" in twtrader(evening.path, "resume").stdout
+    assert "nothing was halted" in told(evening.path, "resume")
 
 
 def test_a_halt_reaches_a_locked_database_and_a_broken_config(begin: Begin) -> None:
@@ -226,14 +266,14 @@ def test_whatever_can_be_taken_for_a_halt_is_one(begin: Begin) -> None:
     assert evening.posts() == 4
 
 
-def test_a_halt_before_there_is_a_database_halts_the_first_start(tmp_path: Path) -> None:
-    with start_sandbox(SandboxSettings(start=at(FRIDAY, "18:40"), codes=tuple(CODES), seed=5)) as sandbox:
-        config = rehearsal(tmp_path, sandbox.url, CODES, **CHURN, history={"sessions": 25})
-        assert "no such database yet" in twtrader(config, "halt").stdout
-        done = twtrader(config, "run", "--once")
-        assert done.returncode == 1
-        assert "send of 2025-03-07 waits: 4 wait: halted since" in done.stderr
-        assert BUY not in sandbox.requests()
+def test_a_halt_before_there_is_a_database_halts_the_first_start(exchange: Sandbox, tmp_path: Path) -> None:
+    sandbox = anew(exchange, FRIDAY, "18:40")
+    config = rehearsal(tmp_path, sandbox.url, CODES, **{**CHURN, **SHORT})
+    assert "no such database yet" in twtrader(config, "halt").stdout
+    done = twtrader(config, "run", "--once")
+    assert done.returncode == 1
+    assert "send of 2025-03-07 waits: 4 wait: halted since" in done.stderr
+    assert BUY not in sandbox.requests()
 
 
 # --- the breaker ------------------------------------------------------------------------------------------
@@ -253,12 +293,12 @@ def test_a_loss_trips_the_breaker_which_stops_purchases_until_somebody_resumes(b
     assert f"breaker tripped, buys stopped: {numbers}; `twtrader resume`" in evening.surprises()
     assert len([text for text in evening.surprises() if text.startswith("not sent: buy")]) == 4
     assert evening.notes() == {f"not sent, breaker: the breaker is open: {numbers}"}
-    assert json.loads(twtrader(evening.path, "status", "--json").stdout)["breaker"]["text"] == numbers
-    assert "BREAKER OPEN" in twtrader(evening.path, "status", "--once", COLUMNS="200").stdout
+    assert json.loads(told(evening.path, "status", "--json"))["breaker"]["text"] == numbers
+    assert "BREAKER OPEN" in told(evening.path, "status", "--once")
     # No loss on MONDAY, and it stays open all the same.
     assert evening.work_at(MONDAY, "18:30")
     assert evening.posts() == 0
-    assert f"breaker closed ({numbers})" in twtrader(evening.path, "resume").stdout
+    assert f"breaker closed ({numbers})" in told(evening.path, "resume")
     assert evening.work_at(date(2025, 3, 11), "18:30")
     assert evening.posts() == 4
 

@@ -46,7 +46,7 @@ def send_orders(session: date, ports: Ports, config: Config) -> Outcome:
                 reasons.append(turn.reason)
             known = known or known_tonight(session, ports, config)
             state, reason, wait = _send_or_refuse(planned[0], known, breaker, ports, config)
-            tally[state] += 1
+            tally += Counter([state] if state else [])
             reasons += [reason] if reason else []
         if wait:
             left = len(_planned(session, ports))
@@ -93,7 +93,10 @@ def _split_into_legs(session: date, ports: Ports) -> None:
 
 
 def _send_or_refuse(order: Order, known: Known, breaker: str, ports: Ports, config: Config) -> tuple[str, str, str]:
-    """One order's turn: its new state in a word, why where a limit forbade it, and why the others wait, if they do."""
+    """One order's turn: its new state in a word, why where a limit forbade it, and why the others wait, if they do.
+
+    Without a state it has not left, and waits with the others.
+    """
     refusal = refusal_of(order, facts_now(known, breaker, ports, config), config.limits, config.costs)
     now = ports.clock.now()
     if refusal is not None:
@@ -103,6 +106,9 @@ def _send_or_refuse(order: Order, known: Known, breaker: str, ports: Ports, conf
             order.decided, [f"not sent: {order.side} {order.shares:,} {order.symbol}, {why}"], now
         )
         return "refused by a limit", f"{order.side} {order.symbol}, {why}", ""
+    halted = _halted(ports)  # once more, as late as can be: asking the limits took its time
+    if halted:
+        return "", "", halted
     ports.journal.move(order.key, OrderState.SENDING, "", now)
     receipt = ports.broker.submit(order)
     said, note = redacted(receipt.reply), CLOSED_NOTE if receipt.closed else "the broker's answer"

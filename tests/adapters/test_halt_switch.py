@@ -12,7 +12,7 @@ from builders import at
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bot.adapters.halt_switch import HaltSwitch, Halted, halt, halt_file_of, halted_by_file, resume
+from bot.adapters.halt_switch import Halted, HaltSwitch, halt, halt_file_of, halted_by_file, resume
 from bot.adapters.sqlite_open import open_database
 
 NOW, LATER = at(date(2025, 3, 7), "18:31"), at(date(2025, 3, 7), "18:45")
