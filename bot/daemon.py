@@ -19,6 +19,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from bot.adapters.clocks import SandboxClock
+from bot.adapters.own_memory import give_memory_back
 from bot.adapters.process_lock import Lock, process_age_s
 from bot.adapters.sqlite_journal import StageRun
 from bot.calendar import calendar_of
@@ -226,6 +227,7 @@ class Daemon:
         told = f"{'waiting' if waiting else 'idle'} at {now.isoformat()} until {next_look.isoformat()}"
         self.lock.tell(told)
         log.log(logging.INFO if isinstance(clock, SandboxClock) else logging.DEBUG, "%s", told)
+        give_memory_back()
         self.idle.set()
 
     def _halt(self, why: BaseException) -> None:
