@@ -212,8 +212,9 @@ class Daemon:
         except Refused as lost:  # another daemon may be at work: not one step more
             self._halt(lost)
             return
-        now = clock.now()
+        now = None
         try:
+            now = clock.now()
             with self.open_ports() as ports:
                 waiting = run_due(ports, self.config, stopped=self.stopped.is_set, tell=self.lock.tell) is not None
         except (BotError, sqlite3.OperationalError) as error:  # the latter: no room on the disk, a lock held too long
@@ -222,6 +223,9 @@ class Daemon:
         except Exception as bug:  # the job boundary: nothing may trade on a bug
             log.exception("halted by a bug")
             self._halt(bug)
+            return
+        if now is None:  # a sandbox that ended: whoever reads its clock next finds out, and stops
+            self.idle.set()
             return
         next_look = self.watch.plan(now, waiting=waiting)
         told = f"{'waiting' if waiting else 'idle'} at {now.isoformat()} until {next_look.isoformat()}"
