@@ -137,7 +137,7 @@ def _tell_rehearsed(config: Any) -> None:
     from contextlib import closing
 
     from bot.adapters.sqlite_journal import Journal
-    from bot.adapters.sqlite_open import open_for_reading
+    from bot.adapters.sqlite_read import open_for_reading
 
     with closing(open_for_reading(config.store.path)) as db:
         journal = Journal(db)
@@ -183,7 +183,7 @@ def status(
 
     from rich.console import Console
 
-    from bot.adapters.sqlite_open import open_for_reading
+    from bot.adapters.sqlite_read import open_for_reading
     from bot.config import load_config
     from bot.status import as_json as snapshot_json
     from bot.status import render
@@ -250,7 +250,7 @@ def orders(context: typer.Context, as_json: JsonOption = False) -> None:
     from rich.table import Table
 
     from bot.adapters.sqlite_journal import Journal
-    from bot.adapters.sqlite_open import open_for_reading
+    from bot.adapters.sqlite_read import open_for_reading
     from bot.config import load_config
     from bot.core.market import from_x100
 
@@ -363,7 +363,7 @@ def _known_bars(config: Any, symbol: str, until: date, prices: Path | None) -> A
 
     from backtest.history import History
     from bot.adapters.sqlite_market import MarketStore
-    from bot.adapters.sqlite_open import open_for_reading
+    from bot.adapters.sqlite_read import open_for_reading
 
     if prices is None:
         with closing(open_for_reading(config.store.path)) as db:

@@ -29,7 +29,7 @@ from builders import at
 from rehearsals import SECRETS, command, rehearsal, twtrader
 
 from bot.adapters.sqlite_journal import Journal
-from bot.adapters.sqlite_open import open_for_reading
+from bot.adapters.sqlite_read import open_for_reading
 from bot.adapters.sqlite_runs import RunLog
 from bot.config import STAGES
 from bot.core.sessions import SATURDAY, TRADING_STARTS
