@@ -39,6 +39,7 @@ from bot.sandbox.settings import SandboxSettings
 
 CODES: Final = ("2330", "2317", "2454", "6488")
 STEP_S: Final = 300.0
+A_STEP: Final = timedelta(minutes=2)  # what the daemon takes for the passing of time it need not answer: one minute
 ANSWERS_WITHIN_S: Final = 60.0
 READY_WITHIN_S: Final = 10.0
 # Stage times, the order window's and the settlement's, the order deadline, midnight.
@@ -150,12 +151,12 @@ class Year:
     def reach(self, moment: datetime) -> None:
         """Come to about `moment`, and maybe to some mischief there."""
         moment += timedelta(minutes=self.dice.choice((-4, -1, 0, 0, 0, 1, 3)))
-        if moment <= self.now:
+        if moment < self.now + A_STEP:
             return
         if self.away_until and moment < self.away_until:
             return
         self.come_back()
-        if moment <= self.now:
+        if moment < self.now + A_STEP:
             return
         if self.dice.random() < self.mischief:
             self.dice.choice((self.kill, self.kill, self.terminate, self.sleep, self.sleep, self.step_somewhere,
@@ -230,7 +231,7 @@ class Year:
 
     def step_somewhere(self, moment: datetime) -> None:
         """Step the daemon's clock by five minutes, just before, at or just after something is due."""
-        self.move(max(self.now + timedelta(seconds=1), moment - timedelta(minutes=self.dice.choice((0, 3)))))
+        self.move(max(self.now + A_STEP, moment - timedelta(minutes=self.dice.choice((0, 3)))))
         self.step(self.dice.choice([one for one in (-STEP_S, 0.0, STEP_S) if one != self.skew_s]))
 
     def step(self, skew_s: float) -> None:
