@@ -27,13 +27,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(clock)
 app.add_typer(model_app, name="model")
 app.add_typer(backtest_app, name="backtest")
 app.add_typer(news_app, name="news")
 app.add_typer(data_app, name="data")
 data_app.command()(exrights)
 app.command()(sessions)
-app.command()(clock)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 
@@ -250,12 +250,12 @@ def orders(context: typer.Context, as_json: JsonOption = False) -> None:
     from rich.table import Table
 
     from bot.adapters.sqlite_journal import Journal
-    from bot.adapters.sqlite_read import open_for_reading
+    from bot.adapters.sqlite_open import open_database
     from bot.config import load_config
     from bot.core.market import from_x100
 
     config = load_config(context.obj)
-    listed = Journal(open_for_reading(config.store.path)).orders()
+    listed = Journal(open_database(config.store.path, create=False)).orders()
     rows = [
         {
             "decided": one.order.decided.isoformat(),
