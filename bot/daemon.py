@@ -107,12 +107,13 @@ def _calendar_waits(ports: Ports, now: datetime, why: str) -> StageRun:
 def make_scheduler() -> BackgroundScheduler:
     """A scheduler in Taipei's time whose jobs never run beside each other, whichever they are.
 
-    No wake-up is too late to be worth it: `run_due` knows what is due, and does it once.
+    No wake-up is too late to be worth it: `run_due` knows what is due, and does it once. And none is dropped because
+    the one before it is just ending: it is the one worker that keeps them apart, not the scheduler's count of instances.
     """
     return BackgroundScheduler(
         timezone=TAIPEI,
         executors={"default": ThreadPoolExecutor(max_workers=1)},
-        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        job_defaults={"coalesce": True, "max_instances": 100, "misfire_grace_time": None},
     )
 
 

@@ -47,6 +47,18 @@ def test_sleep_and_steps_are_jumps_and_the_passing_of_time_is_none(tmp_path: Pat
         assert watch.jumped(noon + later, running_s) == jump
 
 
+def test_a_look_that_is_asked_for_while_the_last_one_is_just_ending_is_not_lost() -> None:
+    scheduler = make_scheduler()
+    scheduler.start()
+    try:
+        for _ in range(300):  # with the scheduler's own limit of one instance some of these never come
+            came = Event()
+            scheduler.add_job(came.set, "date", id="look", replace_existing=True)
+            assert came.wait(10)
+    finally:
+        scheduler.shutdown()
+
+
 class Wall:
     """A wall clock that a test sets, in the place of `datetime` inside APScheduler."""
 
