@@ -108,7 +108,7 @@ def make_scheduler() -> BackgroundScheduler:
     """A scheduler in Taipei's time whose jobs never run beside each other, whichever they are.
 
     No wake-up is too late to be worth it: `run_due` knows what is due, and does it once. And none is dropped because
-    the one before it is just ending: it is the one worker that keeps them apart, not the scheduler's count of instances.
+    the one before it is just ending: the one worker keeps them apart, the scheduler's count of instances needn't.
     """
     return BackgroundScheduler(
         timezone=TAIPEI,
