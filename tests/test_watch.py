@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
-from threading import Event
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
@@ -49,14 +49,13 @@ def test_sleep_and_steps_are_jumps_and_the_passing_of_time_is_none(tmp_path: Pat
 
 
 def test_a_look_that_is_asked_for_while_the_last_one_is_just_ending_is_not_lost() -> None:
-    scheduler, second = make_scheduler(), Event()
-    in_the_queue = Event()
-    scheduler.add_listener(lambda _: in_the_queue.set(), EVENT_JOB_SUBMITTED | EVENT_JOB_MAX_INSTANCES)
+    scheduler, second, dealt_with = make_scheduler(), Event(), Semaphore(0)
+    scheduler.add_listener(lambda _: dealt_with.release(), EVENT_JOB_SUBMITTED | EVENT_JOB_MAX_INSTANCES)
 
     def first() -> None:
-        in_the_queue.clear()
+        assert dealt_with.acquire(timeout=10)  # this one itself
         scheduler.add_job(second.set, "date", id="look", replace_existing=True)
-        assert in_the_queue.wait(10)  # the scheduler has dealt with it before this one has ended
+        assert dealt_with.acquire(timeout=10)  # the next one, while this one has not ended
 
     scheduler.start()
     try:
