@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 MODEL := models/smollm2-135m/manifest.json
 
-.PHONY: demo test lint types check bench fuzz model clean
+.PHONY: demo test lint types check bench fuzz year soak model clean
 .DEFAULT_GOAL := check
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -37,6 +37,12 @@ bench: $(INSTALLED) $(MODEL)  ## our figures, each beside a peer in the same run
 
 fuzz: $(INSTALLED)        ## 100,000 broken price answers, with a seed of its own
 	$(BIN)/python tests/price_fuzz.py --count 100000
+
+year: $(INSTALLED)        ## 366 days of sleep, restarts, kills and clock steps; about ten minutes
+	$(BIN)/python tests/simulated_year.py
+
+soak: $(INSTALLED)        ## 250 sessions beside an open status view; about ten minutes
+	$(BIN)/python tests/soak.py
 
 clean:
 	rm -rf demo reports .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -66,7 +66,7 @@ def parity(
     import json
 
     from backtest.parity import check_parity, first_difference
-    from bot.adapters.sqlite_open import open_for_reading
+    from bot.adapters.sqlite_read import open_for_reading
     from bot.config import load_config
     from bot.errors import Refused
 

@@ -20,7 +20,7 @@ from backtest.history import History, check_covers, hole_notes
 from backtest.replay import Run, hold, market_days, replay
 from backtest.score import Score, score, sessions_a_year, worst
 from bot.adapters.sqlite_market import MarketStore
-from bot.adapters.sqlite_open import open_for_reading
+from bot.adapters.sqlite_read import open_for_reading
 from bot.config import Config
 from bot.core.decide import BPS
 from bot.core.forecast import Forecast, Sentiment, mean_score

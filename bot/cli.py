@@ -32,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(clock)
 app.add_typer(model_app, name="model")
 app.add_typer(backtest_app, name="backtest")
 app.add_typer(news_app, name="news")
@@ -43,7 +44,6 @@ app.command()(sessions)
 app.command()(halt)
 app.command()(resume)
 app.command()(reconcile)
-app.command()(clock)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 
@@ -152,7 +152,7 @@ def _tell_rehearsed(config: Any) -> None:
     from contextlib import closing
 
     from bot.adapters.sqlite_journal import Journal
-    from bot.adapters.sqlite_open import open_for_reading
+    from bot.adapters.sqlite_read import open_for_reading
 
     with closing(open_for_reading(config.store.path)) as db:
         journal = Journal(db)
@@ -198,7 +198,7 @@ def status(
 
     from rich.console import Console
 
-    from bot.adapters.sqlite_open import open_for_reading
+    from bot.adapters.sqlite_read import open_for_reading
     from bot.config import load_config
     from bot.status import as_json as snapshot_json
     from bot.status import render
@@ -344,7 +344,7 @@ def _known_bars(config: Any, symbol: str, until: date, prices: Path | None) -> A
 
     from backtest.history import History
     from bot.adapters.sqlite_market import MarketStore
-    from bot.adapters.sqlite_open import open_for_reading
+    from bot.adapters.sqlite_read import open_for_reading
 
     if prices is None:
         with closing(open_for_reading(config.store.path)) as db:

@@ -20,7 +20,8 @@ def clock(
 
     from bot.adapters.clocks import clock_at
     from bot.adapters.process_lock import only_one
-    from bot.adapters.sqlite_open import open_database, open_for_reading
+    from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_read import open_for_reading
     from bot.adapters.sqlite_runs import ClockMark
     from bot.config import TAIPEI, load_config
     from bot.core.clockmark import MEANING, trust

@@ -19,6 +19,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from bot.adapters.clocks import SandboxClock
+from bot.adapters.own_memory import give_memory_back
 from bot.adapters.process_lock import Lock, process_age_s
 from bot.adapters.sqlite_journal import StageRun
 from bot.calendar import calendar_of
@@ -106,12 +107,13 @@ def _calendar_waits(ports: Ports, now: datetime, why: str) -> StageRun:
 def make_scheduler() -> BackgroundScheduler:
     """A scheduler in Taipei's time whose jobs never run beside each other, whichever they are.
 
-    No wake-up is too late to be worth it: `run_due` knows what is due, and does it once.
+    No wake-up is too late to be worth it: `run_due` knows what is due, and does it once. And none is dropped because
+    the one before it is just ending: the one worker keeps them apart, the scheduler's count of instances needn't.
     """
     return BackgroundScheduler(
         timezone=TAIPEI,
         executors={"default": ThreadPoolExecutor(max_workers=1)},
-        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        job_defaults={"coalesce": True, "max_instances": 100, "misfire_grace_time": None},
     )
 
 
@@ -211,8 +213,9 @@ class Daemon:
         except Refused as lost:  # another daemon may be at work: not one step more
             self._halt(lost)
             return
-        now = clock.now()
+        now = None
         try:
+            now = clock.now()
             with self.open_ports() as ports:
                 waiting = run_due(ports, self.config, stopped=self.stopped.is_set, tell=self.lock.tell) is not None
         except (BotError, sqlite3.OperationalError) as error:  # the latter: no room on the disk, a lock held too long
@@ -222,10 +225,14 @@ class Daemon:
             log.exception("halted by a bug")
             self._halt(bug)
             return
+        if now is None:  # a sandbox that ended: whoever reads its clock next finds out, and stops
+            self.idle.set()
+            return
         next_look = self.watch.plan(now, waiting=waiting)
         told = f"{'waiting' if waiting else 'idle'} at {now.isoformat()} until {next_look.isoformat()}"
         self.lock.tell(told)
         log.log(logging.INFO if isinstance(clock, SandboxClock) else logging.DEBUG, "%s", told)
+        give_memory_back()
         self.idle.set()
 
     def _halt(self, why: BaseException) -> None:

@@ -104,7 +104,7 @@ def check(
         references = references_beside(folder, reading.rows)
     else:
         from bot.adapters.sqlite_bars import BarStore
-        from bot.adapters.sqlite_open import open_for_reading
+        from bot.adapters.sqlite_read import open_for_reading
         from bot.config import load_config
 
         db = open_for_reading(load_config(context.obj).store.path)
@@ -191,7 +191,7 @@ def export(
     """Write stored bars to files."""
     from bot.adapters.sqlite_bars import BarStore
     from bot.adapters.sqlite_market import MarketStore
-    from bot.adapters.sqlite_open import open_for_reading
+    from bot.adapters.sqlite_read import open_for_reading
     from bot.config import load_config
     from bot.price_files import write_csv, write_parquet
 

@@ -47,7 +47,7 @@ def list_stories(
     """The stored headlines, newest first, with the companies that they speak of."""
     from bot.adapters.sqlite_market import MarketStore
     from bot.adapters.sqlite_news import NewsStore
-    from bot.adapters.sqlite_open import open_for_reading
+    from bot.adapters.sqlite_read import open_for_reading
     from bot.config import load_config
 
     config = load_config(context.obj)

@@ -66,7 +66,7 @@ def year_facts(calendar: Calendar, year: int, known_at: datetime) -> dict[str, A
 
 def _calendar(store: Path) -> Calendar:
     """The stored calendar; without a database the table in the repository alone."""
-    from bot.adapters.sqlite_open import open_for_reading
+    from bot.adapters.sqlite_read import open_for_reading
     from bot.adapters.sqlite_sessions import SessionStore
     from bot.adapters.xtai_sessions import table_schedule
     from bot.calendar import stored_calendar

@@ -19,17 +19,17 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from builders import at
 from rehearsals import SECRETS, command, rehearsal, twtrader
 
 from bot.adapters.sqlite_journal import Journal
-from bot.adapters.sqlite_open import open_for_reading
+from bot.adapters.sqlite_read import open_for_reading
 from bot.adapters.sqlite_runs import RunLog
 from bot.config import STAGES
 from bot.core.sessions import SATURDAY, TRADING_STARTS
@@ -39,6 +39,7 @@ from bot.sandbox.settings import SandboxSettings
 
 CODES: Final = ("2330", "2317", "2454", "6488")
 STEP_S: Final = 300.0
+A_STEP: Final = timedelta(minutes=2)  # what the daemon takes for the passing of time it need not answer: one minute
 ANSWERS_WITHIN_S: Final = 60.0
 READY_WITHIN_S: Final = 10.0
 # Stage times, the order window's and the settlement's, the order deadline, midnight.
@@ -130,25 +131,33 @@ class Year:
         self.away_until: datetime | None = None  # off or asleep until then
 
     def live(self, first: date, days: int) -> None:
-        """Live through `days` days from `first`, then be on, awake and right for the last settlement."""
-        self.box.switch_on()
-        self.settle_down(0)
+        """Live through `days` days from `first`."""
         for offset in range(days):
             day = first + timedelta(days=offset)
             for clock in AWKWARD if day.weekday() < SATURDAY else QUIET_DAY:
                 if clock in STAGES_AT or self.dice.random() < OTHERWISE:
                     self.reach(at(day, clock))
+
+    def end(self) -> date:
+        """Be on, awake and right, work one session whole, and settle what it sent; that session."""
         self.come_back()
         self.step(0.0)
+        today = self.now.date()
+        last, after = self.sandbox.sessions(today + timedelta(days=1), today + timedelta(days=40))[:2]
+        self.move(at(last, "18:40"))
+        self.move(at(after, "15:50"))
+        return last
 
     def reach(self, moment: datetime) -> None:
         """Come to about `moment`, and maybe to some mischief there."""
         moment += timedelta(minutes=self.dice.choice((-4, -1, 0, 0, 0, 1, 3)))
-        if moment <= self.now:
+        if moment < self.now + A_STEP:
             return
         if self.away_until and moment < self.away_until:
             return
         self.come_back()
+        if moment < self.now + A_STEP:
+            return
         if self.dice.random() < self.mischief:
             self.dice.choice((self.kill, self.kill, self.terminate, self.sleep, self.sleep, self.step_somewhere,
                               self.step_somewhere, self.step_somewhere, self.second))(moment)  # fmt: skip
@@ -171,24 +180,24 @@ class Year:
 
     # --- mischief ---
 
-    def kill(self, moment: datetime) -> None:
+    def kill(self, moment: datetime, away: timedelta | None = None) -> None:
         """kill -9, a moment after something has fallen due."""
         self.counts["kill -9"] += 1
-        self.off(moment, signal.SIGKILL)
+        self.off(moment, signal.SIGKILL, away)
 
-    def terminate(self, moment: datetime) -> None:
+    def terminate(self, moment: datetime, away: timedelta | None = None) -> None:
         self.counts["restart"] += 1
-        self.off(moment, signal.SIGTERM)
+        self.off(moment, signal.SIGTERM, away)
 
-    def off(self, moment: datetime, how: signal.Signals) -> None:
+    def off(self, moment: datetime, how: signal.Signals, away: timedelta | None) -> None:
         since = len(self.box.lines)
         self.go(moment)
         self.box.is_at_work(since)
         time.sleep(self.dice.random() * 0.05)
         self.box.switch_off(how)
-        self.away_until = self.now + self.a_while()
+        self.away_until = self.now + (away or self.a_while())
 
-    def sleep(self, moment: datetime) -> None:
+    def sleep(self, moment: datetime, away: timedelta | None = None) -> None:
         """The box falls asleep, perhaps in the middle of a stage."""
         self.counts["sleep"] += 1
         since = len(self.box.lines)
@@ -197,7 +206,7 @@ class Year:
             self.box.is_at_work(since)
         self.box.send(signal.SIGSTOP)
         self.asleep = True
-        self.away_until = self.now + self.a_while()
+        self.away_until = self.now + (away or self.a_while())
 
     def a_while(self) -> timedelta:
         """Mostly minutes or hours, at times days, once in a while more than the Lunar New Year."""
@@ -222,7 +231,7 @@ class Year:
 
     def step_somewhere(self, moment: datetime) -> None:
         """Step the daemon's clock by five minutes, just before, at or just after something is due."""
-        self.move(max(self.now + timedelta(seconds=1), moment - timedelta(minutes=self.dice.choice((0, 3)))))
+        self.move(max(self.now + A_STEP, moment - timedelta(minutes=self.dice.choice((0, 3)))))
         self.step(self.dice.choice([one for one in (-STEP_S, 0.0, STEP_S) if one != self.skew_s]))
 
     def step(self, skew_s: float) -> None:
@@ -362,19 +371,17 @@ def a_box(folder: Path, first: date, seed: int) -> Iterator[tuple[Sandbox, Box]]
                 box.process.wait()
 
 
-def live_through(folder: Path, first: date, days: int, seed: int, mischief: float) -> dict[str, Any]:
-    """Live `days` days and judge them; what was done and what came of it."""
+def lived(folder: Path, first: date, seed: int, mischief: float, live: Callable[[Year], None]) -> dict[str, int]:
+    """Switch the box on, `live`, and judge; what was done to the box and what came of it."""
     with a_box(folder, first, seed) as (sandbox, box):
         year = Year(sandbox, box, seed, mischief)
-        year.live(first, days)
-        last = sandbox.sessions(first, year.now.date() + timedelta(days=20))
-        end = next(one for one in last if one > year.now.date())  # a session with nothing but itself before it
-        year.move(at(end, "18:40"))
-        following = next(one for one in last if one > end)
-        year.move(at(following, "15:50"))  # what was sent on the last evening is settled
-        told = judge(box, sandbox, first_worked(box), end)
+        box.switch_on()
+        year.settle_down(0)
+        live(year)
+        last = year.end()
+        told = judge(box, sandbox, first_worked(box), last)
         box.switch_off(signal.SIGTERM)
-        return {"days": days, "seed": seed, **dict(sorted(year.counts.items())), **told}
+        return {**dict(sorted(year.counts.items())), **told}
 
 
 def first_worked(box: Box) -> date:
@@ -393,10 +400,10 @@ def main() -> None:
     told = asked.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        found = live_through(Path(folder), told.first, told.days, told.seed, told.mischief)
+        found = lived(Path(folder), told.first, told.seed, told.mischief, lambda year: year.live(told.first, told.days))
     for name, value in found.items():
         print(f"{name:<30} {value:>9,}")
-    print(json.dumps({**found, "seconds": round(time.monotonic() - begun)}))
+    print(json.dumps({"days": told.days, "seed": told.seed, **found, "seconds": round(time.monotonic() - begun)}))
 
 
 if __name__ == "__main__":

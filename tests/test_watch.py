@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
-from threading import Event
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_SUBMITTED
 from apscheduler.executors import base as executors
 from apscheduler.schedulers import base as schedulers
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -45,6 +46,23 @@ def test_sleep_and_steps_are_jumps_and_the_passing_of_time_is_none(tmp_path: Pat
     ]
     for later, running_s, jump in readings:
         assert watch.jumped(noon + later, running_s) == jump
+
+
+def test_a_look_that_is_asked_for_while_the_last_one_is_just_ending_is_not_lost() -> None:
+    scheduler, second, dealt_with = make_scheduler(), Event(), Semaphore(0)
+    scheduler.add_listener(lambda _: dealt_with.release(), EVENT_JOB_SUBMITTED | EVENT_JOB_MAX_INSTANCES)
+
+    def first() -> None:
+        assert dealt_with.acquire(timeout=10)  # this one itself
+        scheduler.add_job(second.set, "date", id="look", replace_existing=True)
+        assert dealt_with.acquire(timeout=10)  # the next one, while this one has not ended
+
+    scheduler.start()
+    try:
+        scheduler.add_job(first, "date", id="look")
+        assert second.wait(10)
+    finally:
+        scheduler.shutdown()
 
 
 class Wall:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from builders import FRIDAY, THURSDAY, at
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.adapters.sqlite_open import Database, migrations, open_database
@@ -52,6 +52,7 @@ def test_the_database_refuses_a_second_final_outcome(db: Any) -> None:
         runs.end(number, "failed", "", 0.1)
 
 
+@settings(deadline=None)  # each example makes a database
 @given(st.lists(st.sampled_from(["waiting", "killed", "done", "failed"]), max_size=12))
 def test_whatever_happens_there_is_one_final_outcome_and_every_try_is_counted(fates: list[str]) -> None:
     db = Database(memory=True)

@@ -40,7 +40,11 @@ def start(told: dict[str, Any]) -> int:
     code = 70
     try:
         os.chdir(told["folder"])
-        for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, "out.txt", os.O_WRONLY), (2, "err.txt", os.O_WRONLY)):
+        for number, name, flags in (
+            (0, os.devnull, os.O_RDONLY),
+            (1, "out.txt", os.O_WRONLY),
+            (2, "err.txt", os.O_WRONLY),
+        ):
             file = os.open(name, flags | (os.O_CREAT | os.O_TRUNC if number else 0), 0o600)
             os.dup2(file, number)
             os.close(file)

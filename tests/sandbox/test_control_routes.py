@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -24,6 +25,24 @@ def test_the_clock_moves_forward_only(call: Caller) -> None:
         "the sandbox clock is at 2025-01-02T09:00:00+08:00 and can't go back to 2025-01-02T08:00:00+08:00"
     )
     assert call.move("2025-01-02T09:00:00").status_code == 200  # standing still is no way back
+
+
+def test_a_readers_clock_may_be_off_and_the_exchanges_own_never_is(call: Caller) -> None:
+    call.move("2025-01-02T15:29:00")
+    shown = call("POST", "/sandbox/clock", json={"skew_s": 300}).json()
+    assert shown == {"now": "2025-01-02T15:34:00+08:00", "settled": []}  # 15:30 has not been
+    assert call.get("/sandbox/clock")["now"] == "2025-01-02T15:34:00+08:00"
+    moved = call("POST", "/sandbox/clock", json={"now": "2025-01-02T15:30:00+08:00", "skew_s": -300}).json()
+    assert moved == {"now": "2025-01-02T15:25:00+08:00", "settled": ["2025-01-02"]}
+    assert call("POST", "/sandbox/clock", json={"now": "2025-01-02T15:29:00+08:00"}).status_code == 409
+    assert call("POST", "/sandbox/clock", json={"skew_s": 0}).json()["now"] == "2025-01-02T15:30:00+08:00"
+
+
+@pytest.mark.parametrize("skew_s", ["soon", None, 1e12, float("nan")])
+def test_a_skew_that_is_none_is_refused(call: Caller, skew_s: object) -> None:
+    reply = call("POST", "/sandbox/clock", content=json.dumps({"skew_s": skew_s}).encode())
+    assert reply.status_code == 400
+    assert "within ten years" in reply.json()["error"]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"now": "tomorrow"}', b"{}"])

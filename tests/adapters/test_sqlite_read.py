@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from builders import THURSDAY, at
 
-from bot.adapters.sqlite_open import Database, migrations, open_database, open_for_reading
+from bot.adapters.sqlite_open import Database, migrations, open_database
+from bot.adapters.sqlite_read import open_for_reading
 from bot.adapters.sqlite_runs import ClockMark
 from bot.errors import Refused
 
