@@ -26,7 +26,7 @@ from chaos_audit import (
     read_books,
 )
 from kill_points import POINTS
-from real_processes import Ended
+from real_processes import Ended, ForkServer
 from rehearsals import rehearsal
 
 from bot.rehearsal import CHURN
@@ -89,9 +89,8 @@ def run_seed(seed: int, folder: Path, sandbox: Sandbox, start: Start, only: str 
     begun, drawn, result = time.monotonic(), draw_of(seed, only), SeedResult(seed=seed)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    sandbox.reset(start=at(drawn.first, "15:00"), seed=seed, codes=drawn.codes, cash_twd=drawn.cash_twd)
+    sessions = new_world(sandbox, drawn, seed)
     config = small_rehearsal(folder, sandbox.url, drawn)
-    sessions = sandbox.sessions(drawn.first, drawn.first + timedelta(days=90))
     armed, last = dict(drawn.armed), SESSIONS
     while True:
         armed = _until(sessions[last - 1], config, armed, start, result)
@@ -107,6 +106,25 @@ def run_seed(seed: int, folder: Path, sandbox: Sandbox, start: Start, only: str 
     audit_run(folder / "twtrader.db", sandbox, drawn.cash_twd, sessions[:last], result.audit)
     result.wall_s = time.monotonic() - begun
     return result
+
+
+def new_world(sandbox: Sandbox, drawn: Draw, seed: int) -> list[date]:
+    """Begin `drawn` on the afternoon of its first session; that session and those after it."""
+    sandbox.reset(start=at(drawn.first, "15:00"), seed=seed, codes=drawn.codes, cash_twd=drawn.cash_twd)
+    sessions = sandbox.sessions(drawn.first, drawn.first + timedelta(days=90))
+    sandbox.move_to(at(sessions[0], "15:00"))
+    return sessions
+
+
+def warm_up(folder: Path, sandbox: Sandbox, server: ForkServer) -> None:
+    """Let the fork server see one day, so that it has imported what a day imports."""
+    drawn = draw_of(0)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    sessions = new_world(sandbox, drawn, 0)
+    ended = server(small_rehearsal(folder, sandbox.url, drawn), ["run", "--until", sessions[0].isoformat()], learn=True)
+    if ended.code:
+        raise RuntimeError(ended.err)
 
 
 def small_rehearsal(folder: Path, url: str, drawn: Draw, **more: Mapping[str, Any]) -> Path:
