@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 MODEL := models/smollm2-135m/manifest.json
 
-.PHONY: demo test lint types check bench fuzz model clean
+.PHONY: demo test lint types check bench fuzz chaos model clean
 .DEFAULT_GOAL := check
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -37,6 +37,9 @@ bench: $(INSTALLED) $(MODEL)  ## our figures, each beside a peer in the same run
 
 fuzz: $(INSTALLED)        ## 100,000 broken price answers, with a seed of its own
 	$(BIN)/python tests/price_fuzz.py --count 100000
+
+chaos: $(INSTALLED)       ## every commit point x 200 seeds with kill -9, 2,000 mixes of faults; ARGS="--seed N --point P"
+	PYTHONPATH=tests $(BIN)/python tests/chaos/run_chaos.py $(ARGS)
 
 clean:
 	rm -rf demo reports .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,9 @@ def shares_by_own_sums(books: Books, until: str = "9999") -> dict[str, int]:
 def check_posts(books: Books, audit: Audit) -> None:
     """At most one POST an intent, none without an intent, and none for an order that never went to `sending`."""
     went = {event["key"] for event in books.events if event["state"] == "sending"}
-    twice = [key for key, count in Counter(e["key"] for e in books.events if e["state"] == "sending").items() if count > 1]
+    twice = [
+        key for key, count in Counter(e["key"] for e in books.events if e["state"] == "sending").items() if count > 1
+    ]
     audit.must(not twice, "sent twice by the journal", ", ".join(twice))
     intents: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for order in books.orders:
@@ -126,7 +128,9 @@ def check_posts(books: Books, audit: Audit) -> None:
         intent = (decided, form["stock_code"], side)
         posted[intent] += 1
         mine = intents.get(intent, [])
-        audit.must(bool(mine), "POSTs without an intent", f"POST {post['number']} {post['at']} {side} {form['stock_code']}")
+        audit.must(
+            bool(mine), "POSTs without an intent", f"POST {post['number']} {post['at']} {side} {form['stock_code']}"
+        )
         audit.must(
             any(
                 one["shares"] == int(form["stock_shares"]) * 1000
@@ -187,14 +191,18 @@ def check_money(books: Books, audit: Audit, start_twd: int, journal: tuple[int, 
     book_shares = {symbol: row["shares"] for symbol, row in books.book["positions"].items()}
     told = f"journal {cash_twd:,}, exchange {books.book['cash_twd']:,}, own sums {own_twd:,}"
     audit.must(cash_twd == books.book["cash_twd"] == own_twd, "cash off", told)
-    audit.must(shares == book_shares == own_shares, "shares off", f"journal {shares}, exchange {book_shares}, {own_shares}")
+    audit.must(
+        shares == book_shares == own_shares, "shares off", f"journal {shares}, exchange {book_shares}, {own_shares}"
+    )
 
 
 def check_equity(books: Books, audit: Audit, start_twd: int) -> None:
     """Each session's equity line has the cash that our own sums have for that session."""
     for row in books.equity:
         own_twd = cash_by_own_sums_twd(books, start_twd, row["session"])
-        audit.must(row["cash_twd"] == own_twd, "equity lines off", f"{row['session']}: {row['cash_twd']:,}, {own_twd:,}")
+        audit.must(
+            row["cash_twd"] == own_twd, "equity lines off", f"{row['session']}: {row['cash_twd']:,}, {own_twd:,}"
+        )
 
 
 def check_stages(books: Books, audit: Audit, sessions: Sequence[date]) -> None:
@@ -223,4 +231,3 @@ def check_decided_on_truth(books: Books, audit: Audit) -> None:
             believed == true, "decisions on a wrong book",
             f"{order['key']}: decided on {believed:,} shares, there were {true:,}",
         )  # fmt: skip
-

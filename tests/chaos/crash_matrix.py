@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time as daytime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -173,7 +172,9 @@ def _measure_restart(died_at: str, ended: Ended, said: list[dict[str, Any]], res
         return
     result.ready_s[died_at] = max(result.ready_s.get(died_at, 0.0), ready - ended.started)
     result.audit.must(
-        ready - ended.started <= READY_WITHIN_S, "restarts slower than 10 s", f"{died_at}: {ready - ended.started:.1f} s"
+        ready - ended.started <= READY_WITHIN_S,
+        "restarts slower than 10 s",
+        f"{died_at}: {ready - ended.started:.1f} s",
     )
 
 

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-_INTO: Final = re.compile(r"\s*(?:insert(?: or \w+)? into|replace into|update(?: or \w+)?|delete from)\s+[\"\[`]?(\w+)", re.I)
+_INTO: Final = re.compile(
+    r"\s*(?:insert(?: or \w+)? into|replace into|update(?: or \w+)?|delete from)\s+[\"\[`]?(\w+)", re.IGNORECASE
+)
 ANSWERS: Final = frozenset({"accepted", "rejected", "unknown"})
 
 

@@ -18,8 +18,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
-sys.path[:0] = [str(Path(__file__).parents[1])]  # tests: builders, rehearsals
-
 from ambiguity import MixResult, run_mix
 from builders import at
 from crash_matrix import SeedResult, run_seed, warm_up
@@ -59,17 +57,23 @@ def _move_in(folder: Path) -> None:
 
 def _forked_seed(seed: int, point: str) -> SeedResult:
     [place] = _place
-    return _kept_if_wrong(place.folder / f"seed-{seed}", lambda folder: run_seed(seed, folder, place.sandbox, place.server, point))
+    return _kept_if_wrong(
+        place.folder / f"seed-{seed}", lambda folder: run_seed(seed, folder, place.sandbox, place.server, point)
+    )
 
 
 def _fresh_seed(seed: int, point: str) -> SeedResult:
     [place] = _place
-    return _kept_if_wrong(place.folder / f"fresh-{seed}", lambda folder: run_seed(seed, folder, place.sandbox, FreshStarts(), point))
+    return _kept_if_wrong(
+        place.folder / f"fresh-{seed}", lambda folder: run_seed(seed, folder, place.sandbox, FreshStarts(), point)
+    )
 
 
 def _mix(number: int) -> MixResult:
     [place] = _place
-    return _kept_if_wrong(place.folder / f"mix-{number}", lambda folder: run_mix(number, folder, place.sandbox, place.server))
+    return _kept_if_wrong(
+        place.folder / f"mix-{number}", lambda folder: run_mix(number, folder, place.sandbox, place.server)
+    )
 
 
 def _kept_if_wrong(folder: Path, work: Callable[[Path], Any]) -> Any:
@@ -80,7 +84,9 @@ def _kept_if_wrong(folder: Path, work: Callable[[Path], Any]) -> Any:
     return result
 
 
-def in_parallel(pool: ProcessPoolExecutor, what: str, work: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> Iterator[T]:
+def in_parallel(
+    pool: ProcessPoolExecutor, what: str, work: Callable[..., T], calls: Sequence[tuple[Any, ...]]
+) -> Iterator[T]:
     """The results of `calls` as they come, with a line on the way every now and then."""
     begun = said = time.monotonic()
     futures = [pool.submit(work, *words) for words in calls]
@@ -110,7 +116,9 @@ def report_matrix(title: str, results: Sequence[SeedResult]) -> None:
             )  # fmt: skip
     console.print(table)
     slowest_s = max((max(one.ready_s.values(), default=0.0) for one in results), default=0.0)
-    console.print(f"{len(results)} seeds, {kills.total()} kills at {len(kills)} points, slowest restart to ready {slowest_s:.2f} s")
+    console.print(
+        f"{len(results)} seeds, {kills.total()} kills at {len(kills)} points, slowest restart to ready {slowest_s:.2f} s"
+    )
     report_counts(results)
 
 
@@ -135,9 +143,13 @@ def report_mixes(results: Sequence[MixResult]) -> None:
         table.add_row(fault, *(f"{ends[fault, state]:,}" for state in states))
     console.print(table)
     readings = Counter(fault for one in results for fault in one.readings)
-    console.print("readings of the book: " + ", ".join(f"{count:,} {fault}" for fault, count in sorted(readings.items())))
+    console.print(
+        "readings of the book: " + ", ".join(f"{count:,} {fault}" for fault, count in sorted(readings.items()))
+    )
     people = Counter(deed for one in results for deed in one.deeds)
-    console.print("what a person did: " + (", ".join(f"{n:,} {deed}" for deed, n in sorted(people.items())) or "nothing"))
+    console.print(
+        "what a person did: " + (", ".join(f"{n:,} {deed}" for deed, n in sorted(people.items())) or "nothing")
+    )
     console.print(f"{len(results)} mixes")
     report_counts(results)
 
@@ -146,14 +158,18 @@ def report_violations(results: Sequence[SeedResult], again: Callable[[int, str],
     """Each violation with the words that replay it, down to the point where one alone is enough."""
     wrong = [one for one in results if one.audit.violations]
     for one in wrong:
-        console.print(f"\n[bold red]seed {one.seed}[/] (make chaos ARGS=\"--seed {one.seed}\"), kills: {', '.join(one.kills)}")
+        console.print(
+            f'\n[bold red]seed {one.seed}[/] (make chaos ARGS="--seed {one.seed}"), kills: {", ".join(one.kills)}'
+        )
         for text in one.audit.violations[:10]:
             console.print(f"  {text}", markup=False)
     for one in wrong[:3] if again else []:
         assert again is not None
         for point in dict.fromkeys(one.kills):
             if again(one.seed, point).audit.violations:
-                console.print(f"seed {one.seed}: one kill is enough: make chaos ARGS=\"--seed {one.seed} --point '{point}'\"")
+                console.print(
+                    f"seed {one.seed}: one kill is enough: make chaos ARGS=\"--seed {one.seed} --point '{point}'\""
+                )
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -193,7 +209,9 @@ def main() -> int:
             report_violations(results, again)
             wrong += sum(len(one.audit.violations) for one in results)
         if one_thing in {None, "fresh"} and told.fresh:
-            results = list(in_parallel(pool, "fresh starts", _fresh_seed, [(seed, "") for seed in list(seeds)[: told.fresh]]))
+            results = list(
+                in_parallel(pool, "fresh starts", _fresh_seed, [(seed, "") for seed in list(seeds)[: told.fresh]])
+            )
             report_matrix("crash matrix: `python -m bot`, started afresh each time", results)
             report_violations(results, None)
             wrong += sum(len(one.audit.violations) for one in results)
@@ -202,9 +220,11 @@ def main() -> int:
             report_mixes(mixed)
             for one in mixed:
                 for text in one.audit.violations[:10]:
-                    console.print(f"mix {one.number} (make chaos ARGS=\"--mix {one.number}\"): {text}", markup=False)
+                    console.print(f'mix {one.number} (make chaos ARGS="--mix {one.number}"): {text}', markup=False)
             wrong += sum(len(one.audit.violations) for one in mixed)
-    console.print(f"{wrong} violations, {time.monotonic() - begun:.0f} s" + (f"; what is left lies in {folder}" if wrong else ""))
+    console.print(
+        f"{wrong} violations, {time.monotonic() - begun:.0f} s" + (f"; what is left lies in {folder}" if wrong else "")
+    )
     if not wrong:
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if wrong else 0
