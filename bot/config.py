@@ -191,6 +191,7 @@ class BrokerConfig:
 
     kind: Literal["paper", "stock_api"]
     start_cash_twd: int
+    dividends: Literal["auto", "paid", "unpaid"]
     fill_rule: FillRule
     base_url: str
     allow_plain_http: bool
@@ -200,6 +201,11 @@ class BrokerConfig:
     def __post_init__(self) -> None:
         """Refuse an account that opened with nothing."""
         _check_positive(self, "start_cash_twd", "timeout_s")
+
+    @property
+    def pays_dividends(self) -> bool:
+        """Whether this broker pays cash dividends: paper does, the stock API does not as far as is known."""
+        return self.dividends == "paid" or (self.dividends == "auto" and self.kind == "paper")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

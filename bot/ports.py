@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from bot.core.brokerage import Abilities, Report
 from bot.core.check import Reading
 from bot.core.exrights import ExRight, Kind
 from bot.core.forecast import Forecast, Sentiment
@@ -165,22 +166,61 @@ class Receipt:
 
 
 class Broker(Protocol):
-    """Where orders go. No broker here can cancel, and none tells its cash: the journal keeps it."""
+    """Where orders go. What it can't do is declared in `abilities`, and answered with None."""
 
-    lot_shares: int  # the smallest step of an order it takes
+    @property
+    def abilities(self) -> Abilities:
+        """What this broker can do."""
 
     def submit(self, order: Order) -> Receipt:
-        """Send the order once. A lost or odd reply is `unknown`, never an exception that invites a retry."""
+        """Send the order once. A lost or odd reply is `unknown`, never an exception that invites a retry.
+
+        Raises:
+            ValueError: the order is in no quantity that the broker takes (a bug: the rule knows `lot_shares`).
+        """
 
     def end_session(self, session: date, bars: Mapping[str, Bar]) -> None:
         """`session` is over: an embedded broker fills its resting orders now, a remote one has done so itself."""
 
     def holdings(self) -> Mapping[str, int]:
-        """Shares held by symbol.
+        """Shares held by symbol, those still to be delivered included.
 
         Raises:
             DataMissing: the reading failed; it is not an empty book.
         """
 
     def prices_x100(self, orders: Sequence[Order]) -> Mapping[str, int] | None:
-        """Fill prices by order key, where the broker tells them; None where it does not."""
+        """Fill prices by order key, where the broker tells them (`tells_fills`); None where it does not.
+
+        Raises:
+            DataMissing: the reading failed.
+        """
+
+    def cash_twd(self) -> int | None:
+        """Cash with every trade so far counted, settled or not (`tells_cash`); None where the broker can't tell.
+
+        Raises:
+            DataMissing: the reading failed.
+        """
+
+    def order_states(self, orders: Sequence[Order]) -> Mapping[str, Report] | None:
+        """What the broker's list says of `orders`, by key (`lists_orders`); None where it has no list.
+
+        An order that is not in the answer is not in the list now. That is no proof that it never arrived: only the
+        book after the session is.
+
+        Raises:
+            DataMissing: the reading failed.
+        """
+
+
+@runtime_checkable
+class Cancels(Protocol):
+    """A broker that can take an order back; exactly those that declare `can_cancel`."""
+
+    def cancel(self, order: Order) -> Receipt:
+        """Ask once for `order` to be taken back.
+
+        `cancelled`: it will not trade any more (what traded before stays traded: see `order_states`); `rejected`: it
+        could not be taken back; `unknown`: no one can say, look it up.
+        """

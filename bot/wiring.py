@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import time
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.broker_stock_api import StockApiBroker
@@ -20,16 +19,13 @@ from bot.adapters.sqlite_news import NewsStore
 from bot.adapters.sqlite_open import open_database
 from bot.adapters.sqlite_sessions import SessionStore
 from bot.adapters.sqlite_signals import SignalStore
-from bot.config import TAIPEI, Config, ModelConfig
+from bot.config import Config, ModelConfig
+from bot.core.brokerage import Abilities
 from bot.errors import ConfigError
 from bot.news import NEWSAPI
 from bot.ports import BarFeed, Broker, Clock, Company, Engine, HolidayFeed, NewsFeed
 from bot.stages.stage import Ports
 from bot.universe import load_universe
-
-# Source: api/STOCK_API.md, "Orders"
-API_SETTLES_AT: Final = time(15, 30, tzinfo=TAIPEI)
-API_OPENS_AT: Final = time(16, 0, tzinfo=TAIPEI)
 
 
 @runtime_checkable
@@ -48,11 +44,24 @@ def broker_of(config: Config, db: Any) -> Broker:
     """
     if config.broker.kind == "paper":
         return PaperBroker(db, config.broker.start_cash_twd, config.broker.fill_rule, config.costs)
-    if config.rules.lot_shares % StockApiBroker.lot_shares:
-        raise ConfigError("`rules.lot_shares` must be 1000: the stock API takes whole lots only")
-    if config.timetable.at("settle") < API_SETTLES_AT or config.timetable.at("send") < API_OPENS_AT:
-        raise ConfigError("the stock API settles at 15:30 and takes orders from 16:00: see `timetable.settle`, `.send`")
+    check_abilities(config, StockApiBroker.abilities)
     return StockApiBroker(config.broker)
+
+
+def check_abilities(config: Config, abilities: Abilities) -> None:
+    """Refuse a rule or a timetable that the broker can't follow.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    kind = config.broker.kind
+    if config.rules.lot_shares % abilities.lot_shares:
+        raise ConfigError(f"`rules.lot_shares` must be {abilities.lot_shares}: {kind} takes whole lots only")
+    settle, send = (config.timetable.at(stage).replace(tzinfo=None) for stage in ("settle", "send"))
+    if abilities.settles_at is not None and settle < abilities.settles_at:
+        raise ConfigError(f"`timetable.settle`: {kind} settles at {abilities.settles_at:%H:%M}")
+    if not abilities.takes_orders_at(send):
+        raise ConfigError(f"`timetable.send`: {kind} takes orders from {abilities.window_opens:%H:%M}")
 
 
 def engine_of(config: ModelConfig) -> Engine:

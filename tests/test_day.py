@@ -193,7 +193,7 @@ def test_a_share_that_nobody_explains_stops_trading_in_its_stock_only(rehearsed:
     rehearsed.sandbox.move_to(at(WEDNESDAY, "16:30"))
     stranger.submit(order(symbol="2317", limit=207_00))
     rehearsed.work_at(FRIDAY, "18:30")
-    assert any("unexplained +1,000 shares 2317" in text for _, text in rehearsed.ports.journal.surprises())
+    assert any("unexplained +1 lot 2317" in text for _, text in rehearsed.ports.journal.surprises())
     assert {one.order.symbol for one in rehearsed.orders()} == {"2330"}
 
 

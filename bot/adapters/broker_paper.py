@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.config import FillRule
+from bot.core.brokerage import Abilities, Deal, Report
 from bot.core.costs import CostRates
 from bot.core.fills import FILL_RULES, fill_price_x100, is_locked
 from bot.core.market import Bar, is_etf, limit_down_x100, limit_pct, limit_up_x100, to_x100
@@ -18,7 +19,7 @@ from bot.ports import Receipt
 class PaperBroker:
     """Takes every affordable order once, fills it in the next session or drops it. Its book outlives the daemon."""
 
-    lot_shares = 1
+    abilities: Final = Abilities(lot_shares=1, takes_once=True, lists_orders=True, tells_cash=True, tells_fills=True)
 
     def __init__(self, db: Any, start_cash_twd: int, fill_rule: FillRule, costs: CostRates) -> None:
         """`db` comes from `open_database`."""
@@ -68,6 +69,17 @@ class PaperBroker:
         rows = self.db.query("select key, price_x100 from paper_orders where state = 'filled'")
         return {row["key"]: row["price_x100"] for row in rows if row["key"] in keys}
 
+    def cash_twd(self) -> int:
+        """Cash after every fill; what resting orders have set aside still counts as there."""
+        rows = self.db.query("select * from paper_orders where state = 'filled'")
+        return self.start_cash_twd + self._dividends_twd() + sum(self._cash_change_twd(row) for row in rows)
+
+    def order_states(self, orders: Sequence[Order]) -> Mapping[str, Report]:
+        """What became of each order that was taken; one that was refused left no trace."""
+        keys = {order.key for order in orders}
+        rows = self.db.query("select rowid, * from paper_orders")
+        return {row["key"]: _report(row) for row in rows if row["key"] in keys}
+
     def _price_x100(self, row: Mapping[str, Any], bar: Bar | None) -> int:
         """Where a resting order traded in `bar`, 0 when it did not (a stock that didn't trade fills nothing)."""
         if bar is None:
@@ -105,12 +117,17 @@ class PaperBroker:
                 )
             )
             return "not enough shares" if order.shares > self.holdings().get(order.symbol, 0) - reserved else ""
-        cash_twd = self.start_cash_twd
+        cash_twd = self.start_cash_twd + self._dividends_twd()
         for row in self.db.query("select * from paper_orders where state = 'filled' or side = 'buy'"):
             if row["state"] != "expired":
                 cash_twd += self._cash_change_twd(row)
         needed = order.limit_x100 * order.shares // 100 + self.costs.commission_of(order.limit_x100, order.shares)
         return "not enough cash" if needed > cash_twd else ""
+
+    def _dividends_twd(self) -> int:
+        """Dividends so far: those that the journal has worked out are those that this broker pays."""
+        told = next(self.db.query("select sum(amount_twd) as twd from cash_events where kind = 'dividend'"))
+        return int(told["twd"] or 0)
 
     def _cash_change_twd(self, row: Mapping[str, Any]) -> int:
         """What a filled order did to cash, or what a resting purchase reserves."""
@@ -126,3 +143,10 @@ class PaperBroker:
             tax_twd=self.costs.tax_of(row["symbol"], price_x100, shares),
         )
         return fill.cash_change_twd
+
+
+def _report(row: Mapping[str, Any]) -> Report:
+    """A row of the book as a report."""
+    states = {"resting": OrderState.ACCEPTED, "filled": OrderState.FILLED, "expired": OrderState.EXPIRED}
+    deals = (Deal(shares=row["shares"], price_x100=row["price_x100"]),) if row["state"] == "filled" else ()
+    return Report(order_id=str(row["rowid"]), state=states[row["state"]], deals=deals)

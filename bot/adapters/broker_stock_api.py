@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, time
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from bot.config import BrokerConfig, secret
+from bot.core.brokerage import Abilities
 from bot.core.market import LOT_SHARES, Bar, from_x100
 from bot.core.orders import Order, OrderState
 from bot.errors import ConfigError, DataMissing
@@ -50,7 +51,14 @@ class _Book(msgspec.Struct):
 class StockApiBroker:
     """One call at a time, one attempt an order, redirects never followed."""
 
-    lot_shares = LOT_SHARES
+    # Source: api/STOCK_API.md, "Orders"
+    abilities: Final = Abilities(
+        lot_shares=LOT_SHARES,
+        fills_by_touch=True,
+        window_opens=time(16, 0),
+        window_closes=time(13, 0),
+        settles_at=time(15, 30),
+    )
 
     def __init__(self, config: BrokerConfig) -> None:
         """Read the secrets from the environment.
@@ -116,6 +124,13 @@ class StockApiBroker:
 
     def prices_x100(self, orders: Sequence[Order]) -> None:
         """The API never says at what price; by its rule an order fills at its limit."""
+        del orders
+
+    def cash_twd(self) -> None:
+        """The API has no call for it."""
+
+    def order_states(self, orders: Sequence[Order]) -> None:
+        """The API has no list of orders."""
         del orders
 
     def close(self) -> None:

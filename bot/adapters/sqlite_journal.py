@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import reduce
 from typing import Any
 
+from bot.adapters.sqlite_books import Books
+from bot.core.cash import Adjustment, CashEvent, CashIdentity, apply_adjustment, cash_identity
 from bot.core.decide import Decision
+from bot.core.order_events import OrderEvent, Standing, standing
 from bot.core.orders import OPEN_STATES, Fill, Order, OrderState, Side, check_transition
 from bot.core.portfolio import Portfolio, apply_fill
-from bot.core.settle import Settlement
+from bot.core.settle import Fate, Settlement
 from bot.errors import Refused
 
 
@@ -35,11 +37,12 @@ class StageRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalOrder:
-    """An order and where it stands."""
+    """An order and where it stands; `note` is the last word about it."""
 
     order: Order
     state: OrderState
     note: str
+    filled_shares: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,7 @@ class Journal:
     def __init__(self, db: Any) -> None:
         """`db` comes from `open_database`."""
         self.db = db
+        self.books = Books(db)
 
     # --- the account --------------------------------------------------------------------------------------
 
@@ -154,79 +158,199 @@ class Journal:
             )
             for order in decision.orders:
                 self.db["orders"].insert(_order_row(order))
-                self._event(order.key, OrderState.PLANNED, order.reason, at)
+                self._event(OrderEvent(key=order.key, at=at, state=OrderState.PLANNED, note=order.reason))
 
     def orders(self, *states: OrderState) -> list[JournalOrder]:
         """Orders in `states` (all when none is given), oldest first, sells before buys."""
         marks = ",".join("?" * len(states))
-        where = f"where state in ({marks})" if states else ""
+        return self._orders(f"where state in ({marks})" if states else "", [str(state) for state in states])
+
+    def find(self, key: str) -> JournalOrder | None:
+        """The order `key`."""
+        return next(iter(self._orders("where key = ?", [key])), None)
+
+    def _orders(self, where: str, values: list[str]) -> list[JournalOrder]:
         rows = self.db.query(
-            "select o.*, (select note from order_events e where e.key = o.key order by id desc limit 1) as note "
-            f"from orders o {where} order by decided, side desc, symbol",
-            [str(state) for state in states],
+            "select o.*, "
+            "(select coalesce(sum(abs(f.shares)), 0) from fills f where f.key = o.key) as filled, "
+            "(select case reply when '' then note else reply end from order_events e where e.key = o.key "
+            "order by id desc limit 1) as note "
+            f"from orders o {where} order by decided, side desc, symbol, strategy, leg",
+            values,
         )
-        return [JournalOrder(order=_order(row), state=OrderState(row["state"]), note=row["note"] or "") for row in rows]
+        return [
+            JournalOrder(
+                order=_order(row), state=OrderState(row["state"]), note=row["note"] or "", filled_shares=row["filled"]
+            )
+            for row in rows
+        ]
 
     def open_orders(self) -> list[JournalOrder]:
         """Orders whose fate is not final."""
         return self.orders(*sorted(OPEN_STATES))
 
-    def move(self, key: str, after: OrderState, note: str, at: datetime) -> None:
-        """Take one order to its next state.
+    def move(self, key: str, after: OrderState, note: str, at: datetime, *, reply: str = "") -> None:
+        """Take one order to its next state. `reply` is what the broker said, redacted.
 
         Raises:
             ValueError: the state machine has no such step.
             KeyError: there is no such order.
         """
         with self.db.atomic():
-            self._move(key, after, note, at)
+            self._move(OrderEvent(key=key, at=at, state=after, note=note, reply=reply), late=False)
 
-    def settle(self, session: date, result: Settlement, at: datetime) -> None:
-        """Take orders to their final states with their fills, and keep what stays unexplained, all or nothing."""
-        moves, fills = result.moves, result.fills
+    def record_fate(self, fate: Fate, by: str, at: datetime) -> None:
+        """Book what became of an order: its parts that traded and its state, all or nothing.
+
+        Raises:
+            ValueError: the state machine has no such step, or more would trade than was ordered or is held.
+            KeyError: there is no such order.
+        """
         with self.db.atomic():
-            self.db.execute("delete from unexplained")
-            self.db["unexplained"].insert_all(
-                [
-                    {"symbol": symbol, "shares": shares, "session": session.isoformat()}
-                    for symbol, shares in result.unexplained.items()
-                ]
-            )
-            for key, after, note in moves:
-                self._move(key, after, note, at)
-            self.db["fills"].insert_all([_fill_row(fill) for fill in fills])
+            self._record_fate(fate, by, at)
+            if fate.fills:
+                self.portfolio()
+
+    def settle(self, session: date, result: Settlement, at: datetime) -> list[str]:
+        """Book what became of the orders, and keep what stays unexplained, all or nothing.
+
+        Says in words what is newly unexplained and what is solved. A second time changes nothing.
+
+        Raises:
+            ValueError: as `record_fate`.
+        """
+        with self.db.atomic():
+            for fate in sorted(result.fates, key=lambda one: any(fill.shares > 0 for fill in one.fills)):
+                self._record_fate(fate, "book", at)
+            for one in result.adjustments:
+                self.books.add_adjustment(one, at)
+            solutions = {fate.fills[0].symbol: f"{fate.key}: {fate.note}" for fate in result.fates if fate.fills}
+            solutions |= {one.symbol: one.reason for one in result.adjustments}
+            told = self.books.see(session, result.unexplained, result.cash_off_twd, at, solutions)
+            self.portfolio()
+        return told
 
     def unexplained(self) -> dict[str, int]:
         """By symbol, the shares that the broker's book had more than the journal at the last settlement."""
-        return {row["symbol"]: row["shares"] for row in self.db["unexplained"].rows}
+        return {event.symbol: event.shares for event in self.books.events(only_open=True) if event.shares}
 
-    def _move(self, key: str, after: OrderState, note: str, at: datetime) -> None:
-        row = next(self.db.query("select state from orders where key = ?", [key]), None)
-        if row is None:
+    def order_events(self, key: str) -> list[OrderEvent]:
+        """All that was learned of one order, in the order in which it was."""
+        rows = self.db.query("select * from order_events where key = ? order by id", [key])
+        return [
+            OrderEvent(
+                key=key,
+                at=datetime.fromisoformat(row["at"]),
+                state=OrderState(row["state"]),
+                note=row["note"] or "",
+                reply=row["reply"],
+                by=row["by"],
+            )
+            for row in rows
+        ]
+
+    def standing(self, key: str) -> Standing:
+        """Where one order stands by all the facts about it.
+
+        Raises:
+            KeyError: there is no such order.
+        """
+        found = self.find(key)
+        if found is None:
             raise KeyError(f"no order {key}")
-        check_transition(OrderState(row["state"]), after)
-        self.db["orders"].update(key, {"state": str(after)})
-        self._event(key, after, note, at)
+        return standing(found.order.shares, self.order_events(key), self.fills(key))
 
-    def _event(self, key: str, state: OrderState, note: str, at: datetime) -> None:
-        self.db["order_events"].insert({"key": key, "at": at.isoformat(), "state": str(state), "note": note})
+    def _record_fate(self, fate: Fate, by: str, at: datetime) -> None:
+        before = self.standing(fate.key)
+        if fate.late and not before.left:
+            raise ValueError(f"{fate.key} never left, so it can't have filled")
+        for fill in fate.fills:
+            self.db["fills"].insert(_fill_row(fill))
+        after = self.standing(fate.key)
+        if after.contradictions:
+            raise ValueError(f"{fate.key}: {'; '.join(after.contradictions)}")
+        if (after.state is OrderState.FILLED) != ((fate.state or before.state) is OrderState.FILLED):
+            raise ValueError(f"{fate.key}: {after.filled_shares:,} shares traded can't be {fate.state or before.state}")
+        state = fate.state or before.state
+        event = OrderEvent(key=fate.key, at=at, state=state, note=fate.note, by=by)
+        if state is not before.state:
+            self._move(event, late=fate.late)
+        elif fate.fills:
+            self._event(event)
+
+    def _move(self, event: OrderEvent, *, late: bool) -> None:
+        row = next(self.db.query("select state from orders where key = ?", [event.key]), None)
+        if row is None:
+            raise KeyError(f"no order {event.key}")
+        check_transition(OrderState(row["state"]), event.state, late=late)
+        self.db["orders"].update(event.key, {"state": str(event.state)})
+        self._event(event)
+
+    def _event(self, event: OrderEvent) -> None:
+        self.db["order_events"].insert(
+            {"key": event.key, "at": event.at.isoformat(), "state": str(event.state), "note": event.note,
+             "reply": event.reply, "by": event.by}
+        )  # fmt: skip
 
     # --- what we own --------------------------------------------------------------------------------------
 
-    def fills(self) -> list[Fill]:
-        """All fills, in the order in which they changed the portfolio."""
-        return [_fill(row) for row in self.db.query("select * from fills order by session, shares, symbol")]
+    def fills(self, key: str | None = None) -> list[Fill]:
+        """All fills, or those of one order, in the order in which they were learned."""
+        where, values = ("where key = ?", [key]) if key is not None else ("", [])
+        return [_fill(row) for row in self.db.query(f"select * from fills {where} order by id", values)]
 
     def portfolio(self) -> Portfolio:
-        """Cash and positions: the fold of all fills over the starting cash.
+        """Cash and positions: the fold of all fills, adjustments and dividends over the starting cash.
 
         Raises:
             Refused: no account was opened yet.
+            ValueError: more is sold than was held: a bug.
         """
         account = self.account()
         if account is None:
             raise Refused("no account yet; `twtrader run` opens it")
-        return reduce(apply_fill, self.fills(), Portfolio(cash_twd=account[1]))
+        held = Portfolio(cash_twd=account[1] + sum(one.amount_twd for one in self.books.cash_events()))
+        waiting = self.books.adjustments()
+        for row in self.db.query("select * from fills order by id"):
+            while waiting and waiting[0].after_fill < row["id"]:
+                held = apply_adjustment(held, waiting.pop(0))
+            held = apply_fill(held, _fill(row))
+        for one in waiting:
+            held = apply_adjustment(held, one)
+        return held
+
+    def cash_identity(self, broker_twd: int | None = None) -> CashIdentity:
+        """Start + sells - buys - fees - taxes + dividends + adjustments against our own cash, as of now.
+
+        Raises:
+            Refused: no account was opened yet.
+        """
+        cash_twd, account = self.portfolio().cash_twd, self.account()
+        assert account is not None
+        return cash_identity(
+            account[1], self.fills(), self.books.cash_events(), self.books.adjustments(), cash_twd, broker_twd
+        )
+
+    def record_cash_events(self, events: Iterable[CashEvent], at: datetime) -> None:
+        """Book cash that came or went without a trade, all or nothing."""
+        with self.db.atomic():
+            self.books.add_cash_events(events, at)
+
+    def record_identity(self, session: date, broker_twd: int | None, at: datetime) -> None:
+        """Keep the cash identity after `session`; settling again replaces it."""
+        with self.db.atomic():
+            self.books.record_identity(session, self.cash_identity(broker_twd), at)
+
+    def adopt(self, one: Adjustment, at: datetime) -> None:
+        """Take unexplained shares into the books, with the reason, and close their event, all or nothing.
+
+        Raises:
+            ValueError: more shares would go than are held.
+        """
+        with self.db.atomic():
+            self.books.add_adjustment(one, at)
+            self.books.explain(one.symbol, one.shares, f"adopted: {one.reason}", at)
+            self.portfolio()
 
     def record_equity(self, point: EquityPoint) -> None:
         """Store what we were worth after a session."""
@@ -279,6 +403,8 @@ def _order_row(order: Order) -> dict[str, object]:
         "limit_x100": order.limit_x100,
         "reason": order.reason,
         "state": str(OrderState.PLANNED),
+        "strategy": order.strategy,
+        "leg": order.leg,
     }
 
 
@@ -290,12 +416,15 @@ def _order(row: dict[str, Any]) -> Order:
         shares=row["shares"],
         limit_x100=row["limit_x100"],
         reason=row["reason"],
+        strategy=row["strategy"],
+        leg=row["leg"],
     )
 
 
 def _fill_row(fill: Fill) -> dict[str, object]:
     return {
         "key": fill.key,
+        "n": fill.n,
         "symbol": fill.symbol,
         "session": fill.session.isoformat(),
         "shares": fill.shares,
@@ -314,4 +443,5 @@ def _fill(row: dict[str, Any]) -> Fill:
         price_x100=row["price_x100"],
         commission_twd=row["commission_twd"],
         tax_twd=row["tax_twd"],
+        n=row["n"],
     )

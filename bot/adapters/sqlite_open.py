@@ -211,3 +211,19 @@ def m030_news(db: Any) -> None:
         {"symbol": str, "as_of": str, "name": str, "value": int, "reasons": str, "made_at": str},
         pk=("symbol", "as_of", "name"), strict=True,
     )  # fmt: skip
+
+
+@migrations()
+def m040_order_keys(db: Any) -> None:
+    """The key of an order names its strategy and leg too, and an order may fill in parts."""
+    from bot.adapters.sqlite_order_keys import migrate_order_keys
+
+    migrate_order_keys(db)
+
+
+@migrations()
+def m041_books(db: Any) -> None:
+    """Unexplained differences, adjustments, dividends, and the cash identity of each settlement."""
+    from bot.adapters.sqlite_order_keys import migrate_books
+
+    migrate_books(db)

@@ -15,9 +15,15 @@ class Side(StrEnum):
     SELL = "sell"
 
 
+DEFAULT_STRATEGY: Final = "forecast_edge"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A limit order decided after the close of `decided`, for the session after it. `shares` is positive."""
+    """A limit order decided after the close of `decided`, for the session after it. `shares` is positive.
+
+    `strategy` is who wanted it; `leg` counts the orders that one intent is sent as, from 1.
+    """
 
     symbol: str
     decided: date
@@ -25,11 +31,22 @@ class Order:
     shares: int
     limit_x100: int
     reason: str = ""
+    strategy: str = DEFAULT_STRATEGY
+    leg: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what would make two intents share a key.
+
+        Raises:
+            ValueError: the strategy has no name or a colon in it, or the leg is below 1.
+        """
+        if not self.strategy or ":" in self.strategy or self.leg < 1:
+            raise ValueError(f"{self.symbol}: no order of strategy {self.strategy!r}, leg {self.leg}")
 
     @property
     def key(self) -> str:
-        """One intent per session, stock and side; the quantity is no part of it, so a re-plan can't slip by."""
-        return f"{self.decided}:{self.symbol}:{self.side}"
+        """One intent per strategy, session, stock, side and leg; without the quantity, so a re-plan can't slip by."""
+        return f"{self.strategy}:{self.decided}:{self.symbol}:{self.side}:{self.leg}"
 
     @property
     def signed_shares(self) -> int:
@@ -39,7 +56,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
-    """What traded in `session`. `shares` < 0 is a sale. Costs in whole TWD."""
+    """What traded in `session`: the `n`-th part of the order `key`. `shares` < 0 is a sale. Costs in whole TWD."""
 
     key: str
     symbol: str
@@ -48,6 +65,7 @@ class Fill:
     price_x100: int
     commission_twd: int
     tax_twd: int
+    n: int = 1
 
     @property
     def cash_change_twd(self) -> int:
@@ -73,8 +91,8 @@ _S = OrderState
 NEXT_STATES: Final[dict[OrderState, frozenset[OrderState]]] = {
     _S.PLANNED: frozenset({_S.SENDING, _S.CANCELLED}),
     _S.SENDING: frozenset({_S.ACCEPTED, _S.REJECTED, _S.UNKNOWN}),
-    _S.ACCEPTED: frozenset({_S.FILLED, _S.EXPIRED, _S.UNKNOWN}),
-    _S.UNKNOWN: frozenset({_S.FILLED, _S.EXPIRED, _S.REJECTED}),
+    _S.ACCEPTED: frozenset({_S.FILLED, _S.EXPIRED, _S.CANCELLED, _S.UNKNOWN}),
+    _S.UNKNOWN: frozenset({_S.FILLED, _S.EXPIRED, _S.CANCELLED, _S.REJECTED}),
     _S.REJECTED: frozenset(),
     _S.FILLED: frozenset(),
     _S.EXPIRED: frozenset(),
@@ -82,12 +100,21 @@ NEXT_STATES: Final[dict[OrderState, frozenset[OrderState]]] = {
 }
 OPEN_STATES: Final = frozenset(state for state, following in NEXT_STATES.items() if following)
 
+# What may still turn out when an order was thought dead: it had filled after all. Shares that traded are never taken
+# back, so nothing leads out of `filled`. An order that never left can't have filled: the journal looks at that.
+LATE_STATES: Final[dict[OrderState, frozenset[OrderState]]] = {
+    _S.REJECTED: frozenset({_S.FILLED, _S.EXPIRED}),
+    _S.EXPIRED: frozenset({_S.FILLED}),
+    _S.CANCELLED: frozenset({_S.FILLED, _S.EXPIRED}),
+}
 
-def check_transition(before: OrderState, after: OrderState) -> None:
-    """Refuse a step that the state machine doesn't have.
+
+def check_transition(before: OrderState, after: OrderState, *, late: bool = False) -> None:
+    """Refuse a step that the state machine doesn't have; `late` allows the corrections of LATE_STATES too.
 
     Raises:
         ValueError: `after` can't follow `before`.
     """
-    if after not in NEXT_STATES[before]:
+    late_ones = LATE_STATES.get(before, frozenset()) if late else frozenset()
+    if after not in NEXT_STATES[before] | late_ones:
         raise ValueError(f"an order can't go from {before} to {after}")

@@ -32,7 +32,7 @@ def _send(order: Order, deadline: datetime, ports: Ports) -> OrderState:
         return OrderState.CANCELLED
     ports.journal.move(order.key, OrderState.SENDING, "", at)
     receipt = ports.broker.submit(order)
-    ports.journal.move(order.key, receipt.state, receipt.reply, ports.clock.now())
+    ports.journal.move(order.key, receipt.state, "the broker's answer", ports.clock.now(), reply=receipt.reply)
     return receipt.state
 
 

@@ -1,49 +1,144 @@
-"""15:45: the broker's book against the journal, and the equity line."""
+"""15:45: the broker's book against the journal, dividends, the cash identity and the equity line."""
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Final
 
-from bot.adapters.sqlite_journal import EquityPoint
+from bot.adapters.sqlite_journal import EquityPoint, JournalOrder
 from bot.config import Config
-from bot.core.orders import OrderState
-from bot.core.settle import Resting, settle
+from bot.core.cash import dividends_due, shares_before
+from bot.core.explain import Resting
+from bot.core.exrights import ExRight
+from bot.core.market import Bar, to_x100
+from bot.core.orders import Order, OrderState
+from bot.core.settle import Reading, Settlement, settle, shares_reason
 from bot.errors import DataMissing
 from bot.stages.stage import Outcome, Ports
 
+LATE_SESSIONS: Final = 3  # an order of the newest so many sessions may turn out to have filled after all
+EX_RIGHTS_BACK: Final = timedelta(days=60)  # dividends are put right, and given shares looked for, as far back
+
 
 def settle_orders(session: date, ports: Ports, config: Config) -> Outcome:
-    """Compare the broker's book with the journal, turn the difference into fills, and write the equity line.
+    """Compare the broker's book with the journal, turn the difference into fills, and write cash and equity down.
 
     Raises:
         DataMissing: the book could not be read, or orders are open and the session's bars are not there: nothing is
             concluded from that.
     """
     at = ports.clock.now()
-    resting = _resting(session, ports)
+    resting = resting_orders(session, ports)
     if not ports.market.count_bars(session) and ports.journal.orders(OrderState.ACCEPTED, OrderState.UNKNOWN):
         raise DataMissing(f"{session}: no bars, so nothing can be said of the open orders")
     for traded in sorted({one.session for one in resting}):
         ports.broker.end_session(traded, ports.market.bars_of(traded))
-    held = ports.journal.portfolio()
-    book = ports.broker.holdings()
-    result = settle(resting, held, book, ports.broker.prices_x100([one.order for one in resting]), config.costs)
-    ports.journal.settle(session, result, at)
-    ports.journal.record_surprises(session, result.surprises, at)
+    events = ports.ex_right_store.events(since=session - EX_RIGHTS_BACK, until=session, known_at=at)
+    _pay_dividends(events, ports, config)
+    reading = read_book([one.order for one in resting], ports)
+    result = settle(
+        session,
+        resting,
+        ports.journal.portfolio(),
+        reading,
+        config.costs,
+        late=_late_orders(session, ports),
+        known=ports.journal.unexplained(),
+        ex_rights=_not_booked(events, ports),
+    )
+    told = [*ports.journal.settle(session, result, at), *result.remarks]
+    _pay_dividends(events, ports, config)  # once more: an order that had filled after all may have held over an ex-date
+    ports.journal.record_identity(session, reading.cash_twd, at)
+    told += _untold_dividends(session, events, ports, config)
+    ports.journal.record_surprises(session, told, at)
     _record_equity(session, ports)
-    filled, expired = len(result.fills), sum(state is OrderState.EXPIRED for _, state, _ in result.moves)
-    detail = f"{filled} filled, {expired} expired"
-    return Outcome(outcome="done", detail=detail + "".join(f"; {text}" for text in result.surprises))
+    return Outcome(outcome="done", detail=_detail(result, ports))
 
 
-def _resting(session: date, ports: Ports) -> list[Resting]:
+def read_book(orders: Sequence[Order], ports: Ports) -> Reading:
+    """All that the broker tells of its book and of `orders`.
+
+    Raises:
+        DataMissing: it could not be read; that is no empty book.
+    """
+    return Reading(
+        shares=ports.broker.holdings(),
+        cash_twd=ports.broker.cash_twd(),
+        reports=ports.broker.order_states(orders),
+        prices_x100=ports.broker.prices_x100(orders),
+    )
+
+
+def resting_orders(session: date, ports: Ports) -> list[Resting]:
     """Orders that left and could have traded by now, with the session they could trade in."""
-    resting = []
-    for one in ports.journal.orders(OrderState.ACCEPTED, OrderState.UNKNOWN):
-        traded = ports.market.session_after(one.order.decided)
-        if traded is not None and traded <= session:
-            resting.append(Resting(order=one.order, state=one.state, session=traded))
-    return resting
+    found = (_resting(one, ports) for one in ports.journal.orders(OrderState.ACCEPTED, OrderState.UNKNOWN))
+    return [one for one in found if one and one.session <= session]
+
+
+def _late_orders(session: date, ports: Ports) -> list[Resting]:
+    """Orders of the newest sessions that were thought dead."""
+    oldest = session
+    for _ in range(LATE_SESSIONS):
+        oldest = ports.market.session_before(oldest) or oldest
+    found = (_resting(one, ports) for one in ports.journal.orders(OrderState.EXPIRED) if one.order.decided >= oldest)
+    return [one for one in found if one and one.session <= session]
+
+
+def _resting(one: JournalOrder, ports: Ports) -> Resting | None:
+    """`one` with the session it could trade in; None while there is none."""
+    traded = ports.market.session_after(one.order.decided)
+    if traded is None:
+        return None
+    touched = None
+    if ports.broker.abilities.fills_by_touch:
+        touched = _touched(one.order, ports.market.bars_of(traded).get(one.order.symbol))
+    fills = tuple(ports.journal.fills(one.order.key))
+    return Resting(order=one.order, state=one.state, session=traded, touched=touched, fills=fills)
+
+
+def _touched(order: Order, bar: Bar | None) -> bool | None:
+    """Whether the session's range touched the order's limit; None without a bar."""
+    return None if bar is None else to_x100(bar.low) <= order.limit_x100 <= to_x100(bar.high)
+
+
+def _not_booked(events: Sequence[ExRight], ports: Ports) -> list[ExRight]:
+    """The ex-dates whose shares are not in our books yet."""
+    booked = {(one.symbol, one.reason) for one in ports.journal.books.adjustments()}
+    return [event for event in events if (event.symbol, shares_reason(event)) not in booked]
+
+
+def _pay_dividends(events: Sequence[ExRight], ports: Ports, config: Config) -> None:
+    """Book the dividends that are due, where the broker pays them."""
+    if config.broker.pays_dividends:
+        books = ports.journal.books
+        due = dividends_due(events, ports.journal.fills(), books.adjustments(), books.cash_events())
+        ports.journal.record_cash_events(due, ports.clock.now())
+
+
+def _untold_dividends(session: date, events: Sequence[ExRight], ports: Ports, config: Config) -> list[str]:
+    """The ex-dates since the session before on which cash may have come that the exchange does not tell apart."""
+    if not config.broker.pays_dividends:
+        return []
+    before = ports.market.session_before(session) or session
+    fills, adjustments = ports.journal.fills(), ports.journal.books.adjustments()
+    return [
+        f"{event.symbol} went ex {event.ex_date}, and {event.source} does not tell how much of it is cash: "
+        "if cash came, take it in with `twtrader reconcile --adopt cash`"
+        for event in events
+        if event.kind == "dividend"
+        and event.cash_dividend is None
+        and before < event.ex_date
+        and shares_before(event.ex_date, event.symbol, fills, adjustments) > 0
+    ]
+
+
+def _detail(result: Settlement, ports: Ports) -> str:
+    """What came of it, in one line."""
+    detail = f"{result.count(OrderState.FILLED)} filled, {result.count(OrderState.EXPIRED)} expired"
+    doubts = result.count(OrderState.UNKNOWN)
+    detail += f", {doubts} unknown" if doubts else ""
+    return detail + "".join(f"; {event.text}" for event in ports.journal.books.events(only_open=True))
 
 
 def _record_equity(session: date, ports: Ports) -> None:

@@ -16,7 +16,7 @@ from bot.core.decide import Decision, MarketDay, decide
 from bot.core.forecast import Article, Sentiment
 from bot.core.orders import Fill, OrderState
 from bot.core.portfolio import Portfolio
-from bot.core.settle import Settlement
+from bot.core.settle import Fate, Settlement
 from bot.errors import Refused
 
 RULES = load_config(REPO / "config.toml").rules
@@ -39,9 +39,9 @@ def decision() -> Decision:
     return decide(day, Portfolio(cash_twd=100_000_000), RULES, RATES)
 
 
-def settled(fill: Fill, *moves: tuple[str, OrderState, str]) -> Settlement:
+def settled(*fates: Fate) -> Settlement:
     """A settlement that leaves one lot of 2317 unexplained."""
-    return Settlement(moves=moves, fills=(fill,), surprises=(), unexplained={"2317": 1_000})
+    return Settlement(fates=fates, unexplained={"2317": 1_000})
 
 
 def test_a_decision_is_recorded_once(db: Any) -> None:
@@ -76,12 +76,13 @@ def test_settlement_is_all_or_nothing(db: Any) -> None:
     journal.move(key, OrderState.ACCEPTED, "", at(THURSDAY))
     fill = Fill(key=key, symbol="2330", session=FRIDAY, shares=189_000, price_x100=100_00, commission_twd=26_932,
                 tax_twd=0)  # fmt: skip
-    with pytest.raises(ValueError, match="can't go from"):
-        journal.settle(FRIDAY, settled(fill, (key, OrderState.FILLED, ""), (key, OrderState.PLANNED, "")), at(FRIDAY))
+    filled = Fate(key=key, state=OrderState.FILLED, note="", fills=(fill,))
+    with pytest.raises(ValueError, match="can't go from accepted to planned"):
+        journal.settle(FRIDAY, settled(filled, Fate(key=key, state=OrderState.PLANNED, note="")), at(FRIDAY))
     assert journal.orders()[0].state is OrderState.ACCEPTED
     assert journal.fills() == []
     assert journal.unexplained() == {}
-    journal.settle(FRIDAY, settled(fill, (key, OrderState.FILLED, "")), at(FRIDAY))
+    assert journal.settle(FRIDAY, settled(filled), at(FRIDAY)) == ["unexplained +1 lot 2317"]
     assert journal.unexplained() == {"2317": 1_000}
     assert journal.portfolio().cash_twd == 100_000_000 - 18_900_000 - 26_932
     assert journal.portfolio().shares_of("2330") == 189_000

@@ -64,7 +64,7 @@ def test_the_books_after_a_purchase_at_the_open() -> None:
     [step] = steps(after_100((99, 101, 98, 100.5)), told({0: "103"}), "open")
     assert step.fills == (
         Fill(
-            key="2025-01-02:2330:buy",
+            key="forecast_edge:2025-01-02:2330:buy:1",
             symbol="2330",
             session=SESSIONS[1],
             shares=189_000,

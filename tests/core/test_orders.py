@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from builders import FRIDAY, order
 
-from bot.core.orders import NEXT_STATES, OPEN_STATES, Fill, OrderState, Side, check_transition
+from bot.core.orders import LATE_STATES, NEXT_STATES, OPEN_STATES, Fill, OrderState, Side, check_transition
 
 S = OrderState
 
 
 def test_the_key_names_session_stock_and_side_but_not_the_quantity() -> None:
-    assert order(shares=1_000).key == order(shares=2_000).key == "2025-01-02:2330:buy"
-    assert order(Side.SELL).key != order(Side.BUY).key
+    assert order(shares=1_000).key == order(shares=2_000).key == "forecast_edge:2025-01-02:2330:buy:1"
+    keys = [order(Side.BUY), order(Side.SELL), order(leg=2), order(strategy="other"), order(symbol="2317"),
+            order(decided=FRIDAY)]  # fmt: skip
+    assert len({one.key for one in keys}) == len(keys)
+
+
+@pytest.mark.parametrize("odd", [{"strategy": "a:b"}, {"strategy": ""}, {"leg": 0}])
+def test_two_intents_can_never_share_a_key(odd: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no order of strategy"):
+        order(**odd)
 
 
 def test_signed_shares_are_negative_for_a_sale() -> None:
@@ -62,6 +71,14 @@ def test_what_has_ended_stays_ended(ended: OrderState) -> None:
     for state in OrderState:
         with pytest.raises(ValueError, match=f"from {ended} to {state}"):
             check_transition(ended, state)
+
+
+def test_only_a_correction_finds_that_the_dead_had_filled_and_nothing_is_ever_taken_back() -> None:
+    check_transition(S.EXPIRED, S.FILLED, late=True)
+    assert S.FILLED not in LATE_STATES
+    assert not any(following & OPEN_STATES for following in LATE_STATES.values())
+    with pytest.raises(ValueError, match="from filled to expired"):
+        check_transition(S.FILLED, S.EXPIRED, late=True)
 
 
 def test_every_state_is_known_and_can_be_reached() -> None:
