@@ -65,7 +65,7 @@ def read_books(database: Path, book: dict[str, Any], posts: Sequence[dict[str, A
             fills=rows("select * from fills"),
             stages=rows("select * from stages"),
             equity=rows("select * from equity order by session"),
-            unexplained=rows("select * from unexplained"),
+            unexplained=rows("select * from book_events where solved_at is null"),
             surprises=[row["text"] for row in rows("select text from surprises order by id")],
             decisions={row["session"]: json.loads(row["inputs"]) for row in rows("select * from decisions")},
             book=book,

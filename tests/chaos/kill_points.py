@@ -52,7 +52,10 @@ def _moves_to(states: frozenset[str], writes: list[Write]) -> bool:
 
 
 def _touches_books(writes: list[Write]) -> bool:
-    return any(one.table in {"unexplained", "fills"} for one in writes)
+    """Whether this is a settlement (or a person): it books what became of orders, and what nothing explains."""
+    tables = {one.table for one in writes}
+    by_book = any(one.table == "order_events" and "book" in one.texts for one in writes)
+    return by_book or bool(tables & {"fills", "book_events"})
 
 
 def _is_sending(writes: list[Write], _: Moment) -> bool:
@@ -89,7 +92,8 @@ _KINDS: Final[Mapping[str, Callable[[list[Write], Moment], bool]]] = {
     "receipt": _is_receipt,
     "interrupted": _is_interrupted,
     "settlement": _is_settlement,
-    "unexplained": _adds("unexplained"),
+    "unexplained": _adds("book_events"),
+    "cash identity": _adds("cash_checks"),
     "equity": _adds("equity"),
     "stage": _adds("stages"),
 }
@@ -127,7 +131,8 @@ POINTS: Final = (
     Point(name="interrupted after commit", what="in recovery: an order found `sending` marked `unknown`", often=1),
     Point(name="holdings read", what="the book read, not compared", often=4),
     Point(name="settlement before commit", what="inside the settlement's transaction", often=4),
-    Point(name="settlement after commit", what="fills journalled, equity not written", often=4),
+    Point(name="settlement after commit", what="fills journalled, cash identity not written", often=4),
+    Point(name="cash identity after commit", what="cash identity written, equity not", often=4),
     Point(name="equity after commit", what="equity written, stage not recorded", often=4),
     Point(name="stage after commit", what="a stage recorded, the next not begun", often=24),
 )
