@@ -17,6 +17,8 @@ from bot.errors import BotError, ConfigError, Refused
 from bot.exrights_cli import exrights
 from bot.llm_cli import model_app
 from bot.news_cli import news_app
+from bot.orders_cli import orders_app
+from bot.reconcile_cli import reconcile
 from bot.sessions_cli import sessions
 
 app = typer.Typer(
@@ -30,8 +32,10 @@ app.add_typer(model_app, name="model")
 app.add_typer(backtest_app, name="backtest")
 app.add_typer(news_app, name="news")
 app.add_typer(data_app, name="data")
+app.add_typer(orders_app, name="orders")
 data_app.command()(exrights)
 app.command()(sessions)
+app.command()(reconcile)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 
@@ -238,44 +242,6 @@ def _snapshot(config: Any, db: Any) -> Any:
 
 
 @app.command()
-def orders(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Every order with its state, newest last."""
-    import json
-
-    from rich.console import Console
-    from rich.table import Table
-
-    from bot.adapters.sqlite_journal import Journal
-    from bot.adapters.sqlite_open import open_database
-    from bot.config import load_config
-    from bot.core.market import from_x100
-
-    config = load_config(context.obj)
-    listed = Journal(open_database(config.store.path, create=False)).orders()
-    rows = [
-        {
-            "decided": one.order.decided.isoformat(),
-            "symbol": one.order.symbol,
-            "side": str(one.order.side),
-            "shares": one.order.shares,
-            "limit": str(from_x100(one.order.limit_x100)),
-            "state": str(one.state),
-            "reason": one.order.reason,
-            "note": one.note,
-            "key": one.order.key,
-        }
-        for one in listed
-    ]
-    if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
-        return
-    table = Table(*list(rows[0])[:-1] if rows else ["no orders yet"], box=None)
-    for row in rows:
-        table.add_row(*[f"{value:,}" if isinstance(value, int) else str(value) for value in list(row.values())[:-1]])
-    Console().print(table)
-
-
-@app.command()
 def demo(
     context: typer.Context,
     folder: Annotated[Path, typer.Option(help="Where the demo leaves its database and report.")] = Path("demo"),
@@ -297,6 +263,7 @@ def sandbox(
     account: Annotated[str, typer.Option(help="The account's name.")] = "demo",
     password: Annotated[str, typer.Option(help="The account's password.")] = "demo",  # noqa: S107  (a sandbox's)
     cash: Annotated[int, typer.Option(help="Whole TWD the account opens with.")] = 100_000_000,
+    dividends: Annotated[bool, typer.Option("--dividends", help="Pay cash dividends on ex-dates.")] = False,
 ) -> None:
     """The loopback exchange alone: rehearse your config on it."""
     from bot.sandbox.serve import serve
@@ -312,6 +279,7 @@ def sandbox(
             speed=speed,
             accounts=((account, password),),
             cash_twd=cash,
+            dividends=dividends,
         )
     )
 

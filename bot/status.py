@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from bot.adapters.sqlite_books import BookEvent
 from bot.adapters.sqlite_journal import EquityPoint, Journal, JournalOrder, StageRun
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_signals import SignalStore
@@ -20,6 +21,7 @@ from bot.core.market import from_x100
 from bot.core.orders import OPEN_STATES, OrderState
 from bot.core.portfolio import Portfolio
 from bot.core.signals import Signal
+from bot.reconcile import adopt_command, resolve_command
 
 UP, DOWN = "red", "green"  # Taiwan's colours: red rises, green falls
 SPARKS: Final = "▁▂▃▄▅▆▇█"
@@ -53,6 +55,7 @@ class Snapshot:
     moods: tuple[tuple[Article, Sentiment], ...]
     equity: tuple[EquityPoint, ...]
     surprises: tuple[tuple[date, str], ...]
+    unexplained: tuple[BookEvent, ...]
     signals: tuple[Signal, ...]
 
 
@@ -81,6 +84,7 @@ def read_snapshot(db: Any, now: datetime, next_jobs: Sequence[tuple[datetime, st
         moods=tuple(market.newest_sentiments(SHOWN)),
         equity=tuple(journal.equity()),
         surprises=tuple(journal.surprises()[-SHOWN:]),
+        unexplained=tuple(journal.books.events(only_open=True)),
         signals=tuple(SignalStore(db).newest()),
     )
 
@@ -126,6 +130,7 @@ def as_json(seen: Snapshot) -> dict[str, Any]:
             for point in seen.equity
         ],
         "surprises": [{"session": session.isoformat(), "text": text} for session, text in seen.surprises],
+        "waiting": [{"what": what, "command": command} for what, command in _waiting(seen)],
     }  # fmt: skip
 
 
@@ -161,10 +166,25 @@ def render(seen: Snapshot, width: int) -> RenderableType:
     parts += _beside(_jobs(seen), _stages(seen), wide=wide)
     parts += [_positions(seen, wide=wide), Text(), _orders(seen, wide=wide), Text()]
     parts += _beside(_forecasts(seen), _moods(seen), wide=wide)
+    if waiting := _waiting(seen):
+        lines = Text("\n").join(Text.assemble((what, "bold yellow"), "\n  ", command) for what, command in waiting)
+        parts.append(Panel(lines, title="waits for you", title_align="left", border_style="bold yellow"))
     if seen.surprises:
         text = "\n".join(f"{session} {text}" for session, text in seen.surprises)
         parts.append(Panel(Text(text, "yellow"), title="look at this", title_align="left", border_style="yellow"))
     return Group(*parts)
+
+
+def _waiting(seen: Snapshot) -> list[tuple[str, str]]:
+    """What only a person or the next settlement can solve, each with the command that does."""
+    unknown = [
+        (f"{one.order.key} is unknown: {one.note}", resolve_command(one.order.key))
+        for one in seen.orders
+        if one.state is OrderState.UNKNOWN
+    ]
+    return unknown + [
+        (f"{event.text} since {event.first_seen}", adopt_command(event.symbol)) for event in seen.unexplained
+    ]
 
 
 def _headline(seen: Snapshot) -> RenderableType:
@@ -256,7 +276,7 @@ def _positions(seen: Snapshot, *, wide: bool) -> Table:
             continue
         value_twd = close * held.shares // 100
         profit_twd = value_twd - held.cost_twd
-        share = f"{profit_twd / held.cost_twd:+.1%}"
+        share = f"{profit_twd / held.cost_twd:+.1%}" if held.cost_twd else "for nothing"
         told = f"{profit_twd:+,} ({share})" if wide else share
         table.add_row(
             name, f"{held.shares:,}", f"{held.cost_twd:,}", _price(close), f"{value_twd:,}",

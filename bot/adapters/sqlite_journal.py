@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from bot.adapters.sqlite_books import Books
+from bot.adapters.sqlite_books import CASH, Books
 from bot.core.cash import Adjustment, CashEvent, CashIdentity, apply_adjustment, cash_identity
 from bot.core.decide import Decision
 from bot.core.order_events import OrderEvent, Standing, standing
@@ -193,9 +193,11 @@ class Journal:
         """Take one order to its next state. `reply` is what the broker said, redacted.
 
         Raises:
-            ValueError: the state machine has no such step.
+            ValueError: the state machine has no such step, or it is `filled`, which takes fills: see `record_fate`.
             KeyError: there is no such order.
         """
+        if after is OrderState.FILLED:
+            raise ValueError(f"{key}: what filled it must be booked with it")
         with self.db.atomic():
             self._move(OrderEvent(key=key, at=at, state=after, note=note, reply=reply), late=False)
 
@@ -210,6 +212,17 @@ class Journal:
             self._record_fate(fate, by, at)
             if fate.fills:
                 self.portfolio()
+
+    def resolve(self, fate: Fate, at: datetime) -> None:
+        """Book a person's word on an order; what it explains of an open difference is explained. All or nothing.
+
+        Raises:
+            ValueError, KeyError: as `record_fate`.
+        """
+        with self.db.atomic():
+            self.record_fate(fate, "person", at)
+            for fill in fate.fills:
+                self.books.explain(fill.symbol, fill.shares, f"{fate.key} resolved: {fate.note}", at)
 
     def settle(self, session: date, result: Settlement, at: datetime) -> list[str]:
         """Book what became of the orders, and keep what stays unexplained, all or nothing.
@@ -340,6 +353,12 @@ class Journal:
         """Keep the cash identity after `session`; settling again replaces it."""
         with self.db.atomic():
             self.books.record_identity(session, self.cash_identity(broker_twd), at)
+
+    def adopt_cash(self, one: CashEvent, at: datetime) -> None:
+        """Take unexplained cash into the books, with the reason, and close its event, all or nothing."""
+        with self.db.atomic():
+            self.books.add_cash_events([one], at)
+            self.books.explain(CASH, 0, f"adopted: {one.note}", at, cash_twd=one.amount_twd)
 
     def adopt(self, one: Adjustment, at: datetime) -> None:
         """Take unexplained shares into the books, with the reason, and close their event, all or nothing.

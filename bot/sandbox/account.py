@@ -60,6 +60,7 @@ class Account:
 
     portfolio: Portfolio
     orders: tuple[Reservation, ...] = ()
+    dividends_twd: int = 0  # of `portfolio.cash_twd`, what came as dividends
 
     @property
     def waiting(self) -> tuple[Reservation, ...]:
@@ -139,7 +140,14 @@ def settle(account: Account, session: date, quotes: Mapping[str, Quote], rates: 
             if settled.fill:
                 portfolio = apply_fill(portfolio, settled.fill)
         orders.append(settled)
-    return Account(portfolio=portfolio, orders=tuple(orders))
+    return replace(account, portfolio=portfolio, orders=tuple(orders))
+
+
+def pay(account: Account, per_share_x100: Mapping[str, int]) -> Account:
+    """The account after cash dividends on the shares held (hundredths of a TWD a share, by symbol), in whole TWD."""
+    paid_twd = sum(account.portfolio.shares_of(symbol) * x100 // 100 for symbol, x100 in per_share_x100.items())
+    portfolio = replace(account.portfolio, cash_twd=account.portfolio.cash_twd + paid_twd)
+    return replace(account, portfolio=portfolio, dividends_twd=account.dividends_twd + paid_twd)
 
 
 def opening_of(account: Account, symbol: str) -> Opening:

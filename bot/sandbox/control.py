@@ -25,6 +25,7 @@ def book_of(name: str, account: Account, world: World) -> dict[str, Any]:
         "account": name,
         "cash_twd": account.portfolio.cash_twd,
         "available_twd": available_twd(account, world.rates),
+        "dividends_twd": account.dividends_twd,
         "positions": {
             symbol: {"shares": position.shares, "cost_twd": position.cost_twd}
             for symbol, position in sorted(account.portfolio.positions.items())

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from bot.core.costs import CostRates
 from bot.core.portfolio import Portfolio
-from bot.sandbox.account import Account, Reservation, Wish, reserve, settle, settlement_of
+from bot.sandbox.account import Account, Reservation, Wish, pay, reserve, settle, settlement_of
 from bot.sandbox.clock import SandboxClock
 from bot.sandbox.generator import GeneratedMarket
 from bot.sandbox.market import Market, Published
@@ -30,6 +30,7 @@ class World:
         self.newsapi_key = settings.newsapi_key
         self.passwords = dict(settings.accounts)
         self.rates: CostRates = settings.costs
+        self.pays_dividends = settings.dividends
         self.accounts = {
             name: Account(portfolio=Portfolio(cash_twd=settings.cash_twd)) for name, _ in settings.accounts
         }
@@ -66,14 +67,30 @@ class World:
     def _settle_until(self, now: datetime) -> None:
         """Settle each session whose 15:30 has passed, oldest first."""
         due = _sessions_settled(self.market, now)
-        for session in self.market.sessions[self._settled : due]:
+        for index, session in enumerate(self.market.sessions[self._settled : due], start=self._settled):
             self.before_settlement = dict(self.accounts)
+            self._pay_dividends(index)
             for name, account in self.accounts.items():
                 symbols = {order.symbol for order in account.waiting}
                 rows = {symbol: self.market.quotes(symbol).get(session) for symbol in symbols}
                 quotes = {symbol: quote for symbol, quote in rows.items() if quote is not None}
                 self.accounts[name] = settle(account, session, quotes, self.rates)
         self._settled = max(self._settled, due)
+
+    def _pay_dividends(self, index: int) -> None:
+        """Pay what went ex since the session before the `index`-th, on the shares held at that one's close."""
+        if not self.pays_dividends:
+            return
+        session = self.market.sessions[index]
+        before = self.market.sessions[index - 1] if index else date.min
+        for name, account in self.accounts.items():
+            falls = {
+                event.code: event.previous_x100 - event.reference_x100
+                for symbol in account.portfolio.positions
+                for event in self.market.ex_events(symbol)
+                if not event.reduction and before < event.ex_date <= session
+            }
+            self.accounts[name] = pay(account, falls)
 
 
 def world_of(settings: SandboxSettings) -> World:

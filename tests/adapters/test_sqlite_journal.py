@@ -60,7 +60,9 @@ def test_an_illegal_step_is_refused_and_changes_nothing(db: Any) -> None:
     journal = Journal(db)
     journal.record_decision(decision(), at(THURSDAY))
     [key] = [one.order.key for one in journal.orders()]
-    with pytest.raises(ValueError, match="can't go from planned to filled"):
+    with pytest.raises(ValueError, match="can't go from planned to accepted"):
+        journal.move(key, OrderState.ACCEPTED, "", at(FRIDAY))
+    with pytest.raises(ValueError, match="what filled it must be booked with it"):
         journal.move(key, OrderState.FILLED, "", at(FRIDAY))
     assert journal.orders()[0].state is OrderState.PLANNED
     with pytest.raises(KeyError):

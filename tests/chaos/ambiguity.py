@@ -63,7 +63,8 @@ def mix_of(number: int) -> Mix:
     return Mix(
         drawn=Draw(
             codes=codes,
-            first=date(2025, 1, 6) + timedelta(days=draw.randrange(100)),
+            strangers_code=codes[0],
+            first=date(2024, 11, 1) + timedelta(days=draw.randrange(400)),
             cash_twd=draw.choice((3_000_000, 100_000_000)),
             rules={
                 **CHURN["rules"],
@@ -106,10 +107,7 @@ def run_mix(number: int, folder: Path, sandbox: Sandbox, server: ForkServer) -> 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     sessions = new_world(sandbox, mix.drawn, number)
-    config = small_rehearsal(
-        folder, sandbox.url, mix.drawn,
-        broker={"start_cash_twd": mix.drawn.cash_twd, "timeout_s": TIMEOUT_S},
-    )  # fmt: skip
+    config = small_rehearsal(folder, sandbox.url, mix.drawn, timeout_s=TIMEOUT_S)
     for path, kinds in mix.faults.items():
         for kind in kinds:
             slow = kind == "slow"

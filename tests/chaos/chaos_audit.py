@@ -37,7 +37,11 @@ class Audit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """Both sides at the end: the journal's rows, and the exchange's book and log of POSTs."""
+    """Both sides at the end: the journal's rows, and the exchange's book and log of POSTs.
+
+    `book` holds all that happened in the account, `posts` what the daemon sent; `strangers` are the numbers of the
+    reservations that others made.
+    """
 
     orders: list[dict[str, Any]]
     events: list[dict[str, Any]]
@@ -49,10 +53,16 @@ class Books:
     decisions: dict[str, dict[str, Any]]
     book: dict[str, Any]
     posts: list[dict[str, Any]]
+    dividends: list[dict[str, Any]]
+    adjustments: list[dict[str, Any]]
+    strangers: set[int]
 
 
-def read_books(database: Path, book: dict[str, Any], posts: Sequence[dict[str, Any]]) -> Books:
-    """The journal at `database` beside what the sandbox tells."""
+def read_books(
+    database: Path, book: dict[str, Any], posts: Sequence[dict[str, Any]], strangers: Sequence[int] = ()
+) -> Books:
+    """The journal at `database` beside what the sandbox tells; `strangers` are numbers of POSTs that others sent."""
+    orders = [post for post in posts if post["path"].endswith(("/buy", "/sell"))]
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
         db.row_factory = sqlite3.Row
 
@@ -69,7 +79,10 @@ def read_books(database: Path, book: dict[str, Any], posts: Sequence[dict[str, A
             surprises=[row["text"] for row in rows("select text from surprises order by id")],
             decisions={row["session"]: json.loads(row["inputs"]) for row in rows("select * from decisions")},
             book=book,
-            posts=[post for post in posts if post["path"].endswith(("/buy", "/sell"))],
+            posts=[post for post in orders if post["number"] not in strangers],
+            adjustments=rows("select * from adjustments"),
+            dividends=rows("select * from cash_events where kind = 'dividend'"),
+            strangers={number for post in orders if post["number"] in strangers for number in post["reservations"]},
         )
 
 
@@ -83,20 +96,31 @@ def cash_change_twd(symbol: str, shares: int, price_x100: int) -> int:
     return int(value - fee - (value * tax_rate).to_integral_value(ROUND_FLOOR))
 
 
-def _traded(books: Books, until: str = "9999") -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
+def _traded(
+    books: Books, until: str = "9999", *, strangers: bool = True
+) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
     """Reservations that filled in a session up to `until`, with their fills."""
     for order in books.book["orders"]:
-        if order["fill"] is not None and order["fill"]["session"] <= until:
+        counts = strangers or order["number"] not in books.strangers
+        if counts and order["fill"] is not None and order["fill"]["session"] <= until:
             yield order, order["fill"]
 
 
-def cash_by_own_sums_twd(books: Books, start_twd: int, until: str = "9999") -> int:
-    """Cash after `until`: what every filled reservation did, from its shares and limit alone."""
-    return start_twd + sum(
-        cash_change_twd(
-            order["symbol"], order["shares"] if order["side"] == "buy" else -order["shares"], order["limit_x100"]
+def cash_by_own_sums_twd(books: Books, start_twd: int, until: str = "9999", *, strangers: bool = True) -> int:
+    """Cash after `until`: what every filled reservation did, from its shares and limit alone, and dividends.
+
+    What dividends came to is the journal's figure; `check_money` holds their sum against the exchange's own.
+    """
+    dividends_twd = sum(row["amount_twd"] for row in books.dividends if row["day"] <= until)
+    return (
+        start_twd
+        + dividends_twd
+        + sum(
+            cash_change_twd(
+                order["symbol"], order["shares"] if order["side"] == "buy" else -order["shares"], order["limit_x100"]
+            )
+            for order, _ in _traded(books, until, strangers=strangers)
         )
-        for order, _ in _traded(books, until)
     )
 
 
@@ -158,6 +182,8 @@ def check_orders(books: Books, audit: Audit) -> None:
         )  # fmt: skip
         by_intent.setdefault((order["symbol"], order["side"], order["shares"], order["limit_x100"]), []).append(order)
     for reservation in books.book["orders"]:
+        if reservation["number"] in books.strangers:
+            continue
         key = tuple(reservation[name] for name in ("symbol", "side", "shares", "limit_x100"))
         known = [one for one in by_intent.get(key, []) if one["decided"] == _decided_before(reservation, books)]  # type: ignore[arg-type]
         audit.must(bool(known), "reservations unknown to the journal", f"number {reservation['number']} {key}")
@@ -189,6 +215,10 @@ def check_money(books: Books, audit: Audit, start_twd: int, journal: tuple[int, 
     cash_twd, shares = journal
     own_twd, own_shares = cash_by_own_sums_twd(books, start_twd), shares_by_own_sums(books)
     book_shares = {symbol: row["shares"] for symbol, row in books.book["positions"].items()}
+    dividends_twd = sum(row["amount_twd"] for row in books.dividends)
+    paid_twd = books.book["dividends_twd"]
+    audit.must(dividends_twd == paid_twd, "dividends off", f"journal {dividends_twd:,}, exchange {paid_twd:,}")
+    audit.counts["dividends"] += len(books.dividends)
     told = f"journal {cash_twd:,}, exchange {books.book['cash_twd']:,}, own sums {own_twd:,}"
     audit.must(cash_twd == books.book["cash_twd"] == own_twd, "cash off", told)
     audit.must(
@@ -197,9 +227,13 @@ def check_money(books: Books, audit: Audit, start_twd: int, journal: tuple[int, 
 
 
 def check_equity(books: Books, audit: Audit, start_twd: int) -> None:
-    """Each session's equity line has the cash that our own sums have for that session."""
+    """Each session's equity line has the cash that our own sums have for that session.
+
+    What strangers did counts from the session after a person has taken it into the books; before, it is unexplained.
+    """
+    known_from = max((row["at"][:10] for row in books.adjustments), default="")
     for row in books.equity:
-        own_twd = cash_by_own_sums_twd(books, start_twd, row["session"])
+        own_twd = cash_by_own_sums_twd(books, start_twd, row["session"], strangers=row["session"] > known_from)
         audit.must(
             row["cash_twd"] == own_twd, "equity lines off", f"{row['session']}: {row['cash_twd']:,}, {own_twd:,}"
         )

@@ -132,6 +132,7 @@ POINTS: Final = (
     Point(name="holdings read", what="the book read, not compared", often=4),
     Point(name="settlement before commit", what="inside the settlement's transaction", often=4),
     Point(name="settlement after commit", what="fills journalled, cash identity not written", often=4),
+    Point(name="unexplained after commit", what="a stranger's shares written down as unexplained", often=1),
     Point(name="cash identity after commit", what="cash identity written, equity not", often=4),
     Point(name="equity after commit", what="equity written, stage not recorded", often=4),
     Point(name="stage after commit", what="a stage recorded, the next not begun", often=24),

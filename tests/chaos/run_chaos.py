@@ -49,7 +49,7 @@ _place: list[Place] = []
 def _move_in(folder: Path) -> None:
     """Set up this worker's place, once. Both processes end with the worker: their standard input closes."""
     mine = folder / f"worker-{os.getpid()}"
-    sandbox = start_sandbox(SandboxSettings(start=at(date(2025, 1, 6), "15:00"), codes=("2330",)))
+    sandbox = start_sandbox(SandboxSettings(start=at(date(2025, 1, 6), "15:00"), codes=("2330",), dividends=True))
     server = ForkServer()
     warm_up(mine / "warm-up", sandbox, server)
     _place.append(Place(folder=mine, sandbox=sandbox, server=server))

@@ -45,7 +45,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    settings = SandboxSettings(start=at(date(2025, 1, 6), "15:00"), codes=("2330",))
+    settings = SandboxSettings(start=at(date(2025, 1, 6), "15:00"), codes=("2330",), dividends=True)
     with start_sandbox(settings) as sandbox, ForkServer() as server:
         warm_up(tmp_path_factory.mktemp("warm") / "up", sandbox, server)
         yield Place(sandbox, server)
