@@ -209,6 +209,7 @@ class Story(RuleBasedStateMachine):
             assert traded is None
             assert truly
             return
+        self.excess |= one.order.key in self.reserved  # it still may fill, whatever the person says
         try:
             self.journal.resolve(fate, self.now)
         except ValueError:
