@@ -64,13 +64,13 @@ def draw_of(seed: int, only: str = "") -> Draw:
         codes=codes,
         strangers_code=draw.choice([*codes, draw.choice([code for code in LISTED if code not in codes])]),
         first=date(2024, 11, 1) + timedelta(days=draw.randrange(400)),  # a summer of dividends is among them
-        cash_twd=draw.choice((3_000_000, 20_000_000, 100_000_000)),
+        cash_twd=draw.choice((20_000_000, 100_000_000)),
         rules={
             **CHURN["rules"],
-            "top_k": draw.randint(max(2, len(codes) - 1), len(codes) + 1),
-            "buy_offset_bps": draw.randrange(-150, 151, 25),
-            "sell_offset_bps": draw.randrange(-150, 151, 25),
-            "max_order_twd": draw.choice((400_000, 2_000_000, 20_000_000)),
+            "top_k": len(codes) + draw.randint(0, 1),
+            "buy_offset_bps": draw.randrange(-75, 101, 25),
+            "sell_offset_bps": draw.randrange(-75, 101, 25),
+            "max_order_twd": draw.choice((1_000_000, 2_000_000, 20_000_000)),
             "invest_bps": draw.choice((5_000, 9_500)),
         },
         armed={only: armed[only]} if only else armed,
