@@ -117,11 +117,19 @@ def run_seed(seed: int, folder: Path, sandbox: Sandbox, start: Start, only: str 
 
 
 def strangers_buy(sandbox: Sandbox, code: str) -> list[int]:
-    """Somebody else buys a lot at the last close with the same account; the number of that POST."""
+    """Somebody else buys at the last close with the same account; the number of that POST.
+
+    Never as many shares as an order of ours that waits: a purchase that undoes our sale to the share leaves no trace in
+    a book that shows holdings only.
+    """
     today = sandbox.clock.date()
     api, month = f"{sandbox.url}/stock/api/v1", f"{today - timedelta(days=30):%Y%m%d}/{today:%Y%m%d}"
     bars = httpx.get(f"{api}/api_get_stock_info_from_date_json/{code}/{month}").json()["data"]
-    form = {"stock_code": code, "stock_shares": "1", "stock_price": str(bars[0]["close"])}
+    waiting = {
+        one["shares"] for one in sandbox.book()["orders"] if one["symbol"] == code and one["state"] == "accepted"
+    }
+    lots = next(lots for lots in range(1, 99) if lots * 1_000 not in waiting)
+    form = {"stock_code": code, "stock_shares": str(lots), "stock_price": str(bars[0]["close"])}
     httpx.post(f"{api}/buy", data={"account": "demo", "password": "demo", **form}).raise_for_status()
     return [sandbox.posts()[-1]["number"]]
 
