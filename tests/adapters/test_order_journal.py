@@ -189,6 +189,7 @@ class Story(RuleBasedStateMachine):
             state=one.state,
             session=one.order.decided + timedelta(days=1),
             touched=self.touched.get(one.order.key),
+            arrived=any(event.state is S.ACCEPTED for event in self.journal.order_events(one.order.key)),
             fills=tuple(self.journal.fills(one.order.key)),
         )
 
