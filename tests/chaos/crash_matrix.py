@@ -25,7 +25,7 @@ from chaos_audit import (
     check_stages,
     read_books,
 )
-from kill_points import POINTS
+from kill_points import HALT_POINTS, POINTS
 from person import tidy_up
 from real_processes import Ended, ForkServer
 from rehearsals import rehearsal
@@ -103,6 +103,9 @@ def run_seed(seed: int, folder: Path, sandbox: Sandbox, start: Start, only: str 
         armed = _until(sessions[last - 1], config, armed, start, result)
         if STRANGER in armed:
             result.strangers += strangers_buy(sandbox, drawn.strangers_code)
+        if last == SESSIONS and not only and "limits" in config_table():
+            last += 1
+            halt_and_die(config, sandbox, sessions[last - 1], start, result)
     for point in armed:
         result.audit.must(False, "points never reached", point)
     if not result.audit.violations:
@@ -114,6 +117,26 @@ def run_seed(seed: int, folder: Path, sandbox: Sandbox, start: Start, only: str 
     audit_run(folder / "twtrader.db", sandbox, drawn.cash_twd, sessions[:last], result)
     result.wall_s = time.monotonic() - begun
     return result
+
+
+def halt_and_die(config: Path, sandbox: Sandbox, day: date, start: Start, result: SeedResult) -> None:
+    """Kill `twtrader halt` twice: on `day` nothing may leave all the same; then lift the halt."""
+    log = config.parent / "halt.jsonl"
+    for point in HALT_POINTS:
+        ended = start(config, ["halt", "--reason", "chaos"], {"armed": {point.name: 1}, "log": str(log)})
+        result.audit.must(ended.killed, "points never reached", f"{point.name}: exit {ended.code} {ended.err[-200:]}")
+        result.kills += [point.name] if ended.killed else []
+        before = sent(sandbox)
+        ended = start(config, ["run", "--until", day.isoformat()], None)
+        result.audit.must(not ended.code, "daemons that failed", f"halted: exit {ended.code}: {ended.err[-400:]}")
+        result.audit.must(sent(sandbox) == before, "POSTs while halted", f"{day}, after {point.name}")
+        ended = start(config, ["resume"], None)
+        result.audit.must(not ended.code, "daemons that failed", f"resume: exit {ended.code}: {ended.err[-400:]}")
+
+
+def sent(sandbox: Sandbox) -> int:
+    """How many orders have been posted."""
+    return sum(post["path"].endswith(("/buy", "/sell")) for post in sandbox.posts())
 
 
 def strangers_buy(sandbox: Sandbox, code: str) -> list[int]:

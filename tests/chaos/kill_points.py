@@ -96,6 +96,7 @@ _KINDS: Final[Mapping[str, Callable[[list[Write], Moment], bool]]] = {
     "cash identity": _adds("cash_checks"),
     "equity": _adds("equity"),
     "stage": _adds("stages"),
+    "halt": _adds("halts"),
 }
 
 BEFORE: Final = "before commit"
@@ -136,6 +137,12 @@ POINTS: Final = (
     Point(name="cash identity after commit", what="cash identity written, equity not", often=4),
     Point(name="equity after commit", what="equity written, stage not recorded", often=4),
     Point(name="stage after commit", what="a stage recorded, the next not begun", often=24),
+)
+
+# Points that the daemon doesn't pass: `twtrader halt` does.
+HALT_POINTS: Final = (
+    Point(name="halt before commit", what="`twtrader halt`: the file is there, its row not yet", often=1),
+    Point(name="halt after commit", what="`twtrader halt`: file and row are there, nothing was said", often=1),
 )
 
 

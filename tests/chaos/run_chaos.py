@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from ambiguity import MixResult, run_mix
 from builders import at
 from crash_matrix import SeedResult, run_seed, warm_up
-from kill_points import POINTS
+from kill_points import HALT_POINTS, POINTS
 from real_processes import ForkServer, FreshStarts
 from rich.console import Console
 from rich.table import Table
@@ -107,7 +107,7 @@ def report_matrix(title: str, results: Sequence[SeedResult]) -> None:
     for name in ("killed at", "kills", "restart to ready, median s", "max s"):
         table.add_column(name, justify="left" if name == "killed at" else "right")
     kills = Counter(kill for one in results for kill in one.kills)
-    for point in POINTS:
+    for point in (*POINTS, *HALT_POINTS):
         ready_s = [one.ready_s[point.name] for one in results if point.name in one.ready_s]
         if kills[point.name]:
             table.add_row(
@@ -165,7 +165,7 @@ def report_violations(results: Sequence[SeedResult], again: Callable[[int, str],
             console.print(f"  {text}", markup=False)
     for one in wrong[:3] if again else []:
         assert again is not None
-        for point in dict.fromkeys(one.kills):
+        for point in dict.fromkeys(kill for kill in one.kills if kill in {point.name for point in POINTS}):
             if again(one.seed, point).audit.violations:
                 console.print(
                     f"seed {one.seed}: one kill is enough: make chaos ARGS=\"--seed {one.seed} --point '{point}'\""

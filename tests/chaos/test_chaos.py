@@ -55,7 +55,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def test_a_daemon_killed_at_every_point_loses_nothing(seed: int, place: Place, tmp_path: Path) -> None:
     result = run_seed(seed, tmp_path / "run", place.sandbox, place.server)
     assert result.audit.violations == []
-    assert sorted(result.kills) == sorted(point.name for point in POINTS)
+    assert set(result.kills) >= {point.name for point in POINTS}
+    assert len(result.kills) == len(set(result.kills))
     assert result.audit.counts["fills"] > 0
 
 
