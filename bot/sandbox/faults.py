@@ -198,7 +198,7 @@ class FaultMiddleware:
         async def keep(message: Message) -> None:
             answer.append(message)
 
-        await self._app(scope, receive, keep)
+        await self._app({**scope}, receive, keep)  # the routers write into a scope, and it may be used again
         return answer
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import tomlkit
-from builders import at
+from builders import at, config_table
 from chaos_audit import (
     Audit,
     check_equity,
@@ -24,8 +25,9 @@ from chaos_audit import (
     check_stages,
     read_books,
 )
-from kill_points import POINTS
-from real_processes import Ended
+from kill_points import HALT_POINTS, POINTS
+from person import tidy_up
+from real_processes import Ended, ForkServer
 from rehearsals import rehearsal
 
 from bot.rehearsal import CHURN
@@ -37,6 +39,7 @@ OVER_THE_COUNTER = ("6488", "5347", "8299")
 READY_WITHIN_S = 10.0
 SESSIONS = 6  # at least; more until every point has been passed often enough
 AT_MOST = 24
+STRANGER = "unexplained after commit"  # a point that is passed only if somebody else trades in the account
 QUIET = {"entry_edge_bps": 9_999, "exit_return_bps": -9_999, "stop_bps": 0}  # no orders: what is open comes to its end
 
 
@@ -45,6 +48,7 @@ class Draw:
     """What one seed trades, when, and where it dies: `armed` says at which passage of each point."""
 
     codes: tuple[str, ...]
+    strangers_code: str  # what somebody else buys in the same account
     first: date
     cash_twd: int
     rules: Mapping[str, int]
@@ -54,18 +58,19 @@ class Draw:
 def draw_of(seed: int, only: str = "") -> Draw:
     """The rehearsal of `seed`; `only` arms one point alone, at the passage it has in the whole run."""
     draw = Random(f"chaos:{seed}")
-    codes = tuple(draw.sample(LISTED, draw.randint(2, 4)) + draw.sample(OVER_THE_COUNTER, draw.randint(0, 1)))
+    codes = tuple(draw.sample(LISTED, draw.randint(3, 5)) + draw.sample(OVER_THE_COUNTER, draw.randint(0, 1)))
     armed = {point.name: draw.randint(1, point.often) for point in POINTS}
     return Draw(
         codes=codes,
-        first=date(2025, 1, 6) + timedelta(days=draw.randrange(100)),
-        cash_twd=draw.choice((3_000_000, 20_000_000, 100_000_000)),
+        strangers_code=draw.choice([*codes, draw.choice([code for code in LISTED if code not in codes])]),
+        first=date(2024, 11, 1) + timedelta(days=draw.randrange(400)),  # a summer of dividends is among them
+        cash_twd=draw.choice((20_000_000, 100_000_000)),
         rules={
             **CHURN["rules"],
-            "top_k": draw.randint(max(2, len(codes) - 1), len(codes) + 1),
-            "buy_offset_bps": draw.randrange(-150, 151, 25),
-            "sell_offset_bps": draw.randrange(-150, 151, 25),
-            "max_order_twd": draw.choice((400_000, 2_000_000, 20_000_000)),
+            "top_k": len(codes) + draw.randint(0, 1),
+            "buy_offset_bps": draw.randrange(-75, 101, 25),
+            "sell_offset_bps": draw.randrange(-75, 101, 25),
+            "max_order_twd": draw.choice((1_000_000, 2_000_000, 20_000_000)),
             "invest_bps": draw.choice((5_000, 9_500)),
         },
         armed={only: armed[only]} if only else armed,
@@ -79,6 +84,8 @@ class SeedResult:
     seed: int
     audit: Audit = field(default_factory=Audit)
     kills: list[str] = field(default_factory=list)
+    strangers: list[int] = field(default_factory=list)  # numbers of POSTs that are not the daemon's
+    deeds: list[str] = field(default_factory=list)
     ready_s: dict[str, float] = field(default_factory=dict)  # by the point that was died at before
     wall_s: float = 0.0
 
@@ -88,34 +95,101 @@ def run_seed(seed: int, folder: Path, sandbox: Sandbox, start: Start, only: str 
     begun, drawn, result = time.monotonic(), draw_of(seed, only), SeedResult(seed=seed)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    sandbox.reset(start=at(drawn.first, "15:00"), seed=seed, codes=drawn.codes, cash_twd=drawn.cash_twd)
+    sessions = new_world(sandbox, drawn, seed)
     config = small_rehearsal(folder, sandbox.url, drawn)
-    sessions = sandbox.sessions(drawn.first, drawn.first + timedelta(days=90))
-    armed, last = dict(drawn.armed), SESSIONS
-    while True:
-        armed = _until(sessions[last - 1], config, armed, start, result)
-        if not armed or last >= AT_MOST or result.audit.violations:
-            break
+    armed, last = dict(drawn.armed), 0
+    while (armed or last < SESSIONS) and last < AT_MOST and not result.audit.violations:
         last += 2
+        armed = _until(sessions[last - 1], config, armed, start, result)
+        if STRANGER in armed:
+            result.strangers += strangers_buy(sandbox, drawn.strangers_code)
+        if last == SESSIONS and not only and "limits" in config_table():
+            last += 1
+            halt_and_die(config, sandbox, sessions[last - 1], start, result)
     for point in armed:
         result.audit.must(False, "points never reached", point)
     if not result.audit.violations:
         set_rules(config, QUIET)
-        last += 2
-        _until(sessions[last - 1], config, {}, start, result)
-    audit_run(folder / "twtrader.db", sandbox, drawn.cash_twd, sessions[:last], result.audit)
+        for _ in range(2):
+            last += 2
+            _until(sessions[last - 1], config, {}, start, result)
+            result.deeds += tidy_up(config, sandbox, start)
+    audit_run(folder / "twtrader.db", sandbox, drawn.cash_twd, sessions[:last], result)
     result.wall_s = time.monotonic() - begun
     return result
 
 
-def small_rehearsal(folder: Path, url: str, drawn: Draw, **more: Mapping[str, Any]) -> Path:
-    """A config with short questions, so that a session takes a tenth of a second."""
-    return rehearsal(
-        folder, url, list(drawn.codes), rules=drawn.rules, history={"sessions": 6},
-        model={"engine": "naive", "past_sessions": 5, "future_sessions": 1},
-        feeds__newsapi={"languages": ["zh"], "requests_per_day": 10_000},
-        **{"broker": {"start_cash_twd": drawn.cash_twd}, **more},
-    )  # fmt: skip
+def halt_and_die(config: Path, sandbox: Sandbox, day: date, start: Start, result: SeedResult) -> None:
+    """Kill `twtrader halt` twice: on `day` nothing may leave all the same; then lift the halt."""
+    log = config.parent / "halt.jsonl"
+    for point in HALT_POINTS:
+        ended = start(config, ["halt", "--reason", "chaos"], {"armed": {point.name: 1}, "log": str(log)})
+        result.audit.must(ended.killed, "points never reached", f"{point.name}: exit {ended.code} {ended.err[-200:]}")
+        result.kills += [point.name] if ended.killed else []
+        before = sent(sandbox)
+        ended = start(config, ["run", "--until", day.isoformat()], None)
+        result.audit.must(not ended.code, "daemons that failed", f"halted: exit {ended.code}: {ended.err[-400:]}")
+        result.audit.must(sent(sandbox) == before, "POSTs while halted", f"{day}, after {point.name}")
+        ended = start(config, ["resume"], None)
+        result.audit.must(not ended.code, "daemons that failed", f"resume: exit {ended.code}: {ended.err[-400:]}")
+
+
+def sent(sandbox: Sandbox) -> int:
+    """How many orders have been posted."""
+    return sum(post["path"].endswith(("/buy", "/sell")) for post in sandbox.posts())
+
+
+def strangers_buy(sandbox: Sandbox, code: str) -> list[int]:
+    """Somebody else buys at the last close with the same account; the number of that POST.
+
+    Never as many shares as an order of ours that waits: a purchase that undoes our sale to the share leaves no trace in
+    a book that shows holdings only.
+    """
+    today = sandbox.clock.date()
+    api, month = f"{sandbox.url}/stock/api/v1", f"{today - timedelta(days=30):%Y%m%d}/{today:%Y%m%d}"
+    bars = httpx.get(f"{api}/api_get_stock_info_from_date_json/{code}/{month}").json()["data"]
+    waiting = {
+        one["shares"] for one in sandbox.book()["orders"] if one["symbol"] == code and one["state"] == "accepted"
+    }
+    lots = next(lots for lots in range(1, 99) if lots * 1_000 not in waiting)
+    form = {"stock_code": code, "stock_shares": str(lots), "stock_price": str(bars[0]["close"])}
+    httpx.post(f"{api}/buy", data={"account": "demo", "password": "demo", **form}).raise_for_status()
+    return [sandbox.posts()[-1]["number"]]
+
+
+def new_world(sandbox: Sandbox, drawn: Draw, seed: int) -> list[date]:
+    """Begin `drawn` on the afternoon of its first session; that session and those after it."""
+    codes = list(dict.fromkeys([*drawn.codes, drawn.strangers_code]))
+    sandbox.reset(start=at(drawn.first, "15:00"), seed=seed, codes=codes, cash_twd=drawn.cash_twd)
+    sessions = sandbox.sessions(drawn.first, drawn.first + timedelta(days=90))
+    sandbox.move_to(at(sessions[0], "15:00"))
+    return sessions
+
+
+def warm_up(folder: Path, sandbox: Sandbox, server: ForkServer) -> None:
+    """Let the fork server see one day, so that it has imported what a day imports."""
+    drawn = draw_of(0)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    sessions = new_world(sandbox, drawn, 0)
+    ended = server(small_rehearsal(folder, sandbox.url, drawn), ["run", "--until", sessions[0].isoformat()], learn=True)
+    if ended.code:
+        raise RuntimeError(ended.err)
+
+
+def small_rehearsal(folder: Path, url: str, drawn: Draw, **more: Any) -> Path:
+    """A config with short questions, so that a session takes a tenth of a second; `more` are keys of the broker."""
+    tables: dict[str, Mapping[str, Any]] = {
+        "rules": drawn.rules,
+        "history": {"sessions": 6},
+        "model": {"engine": "naive", "past_sessions": 5, "future_sessions": 1},
+        "feeds__newsapi": {"languages": ["zh"], "requests_per_day": 10_000},
+        "broker": {"start_cash_twd": drawn.cash_twd, "dividends": "paid", **more},
+    }
+    limits = config_table().get("limits", {})
+    if limits:  # they have tests of their own; here as many orders as may be should leave
+        tables["limits"] = {name: 0 for name in limits if name.startswith(("max_", "daily_", "drawdown_"))}
+    return rehearsal(folder, url, list(drawn.codes), **tables)
 
 
 def set_rules(config: Path, rules: Mapping[str, int]) -> None:
@@ -160,14 +234,14 @@ def _measure_restart(died_at: str, ended: Ended, said: list[dict[str, Any]], res
     )
 
 
-def audit_run(database: Path, sandbox: Sandbox, start_twd: int, sessions: list[date], audit: Audit) -> None:
+def audit_run(database: Path, sandbox: Sandbox, start_twd: int, sessions: list[date], result: SeedResult) -> None:
     """Everything that must hold at the end."""
     from contextlib import closing
 
     from bot.adapters.sqlite_journal import Journal
     from bot.adapters.sqlite_open import open_database
 
-    books = read_books(database, sandbox.book(), sandbox.posts())
+    audit, books = result.audit, read_books(database, sandbox.book(), sandbox.posts(), result.strangers)
     with closing(open_database(database)) as db:
         held = Journal(db).portfolio()
     journal = held.cash_twd, {symbol: one.shares for symbol, one in held.positions.items()}

@@ -52,7 +52,10 @@ def _moves_to(states: frozenset[str], writes: list[Write]) -> bool:
 
 
 def _touches_books(writes: list[Write]) -> bool:
-    return any(one.table in {"unexplained", "fills"} for one in writes)
+    """Whether this is a settlement (or a person): it books what became of orders, and what nothing explains."""
+    tables = {one.table for one in writes}
+    by_book = any(one.table == "order_events" and "book" in one.texts for one in writes)
+    return by_book or bool(tables & {"fills", "book_events"})
 
 
 def _is_sending(writes: list[Write], _: Moment) -> bool:
@@ -89,9 +92,11 @@ _KINDS: Final[Mapping[str, Callable[[list[Write], Moment], bool]]] = {
     "receipt": _is_receipt,
     "interrupted": _is_interrupted,
     "settlement": _is_settlement,
-    "unexplained": _adds("unexplained"),
+    "unexplained": _adds("book_events"),
+    "cash identity": _adds("cash_checks"),
     "equity": _adds("equity"),
     "stage": _adds("stages"),
+    "halt": _adds("halts"),
 }
 
 BEFORE: Final = "before commit"
@@ -127,9 +132,17 @@ POINTS: Final = (
     Point(name="interrupted after commit", what="in recovery: an order found `sending` marked `unknown`", often=1),
     Point(name="holdings read", what="the book read, not compared", often=4),
     Point(name="settlement before commit", what="inside the settlement's transaction", often=4),
-    Point(name="settlement after commit", what="fills journalled, equity not written", often=4),
+    Point(name="settlement after commit", what="fills journalled, cash identity not written", often=4),
+    Point(name="unexplained after commit", what="a stranger's shares written down as unexplained", often=1),
+    Point(name="cash identity after commit", what="cash identity written, equity not", often=4),
     Point(name="equity after commit", what="equity written, stage not recorded", often=4),
     Point(name="stage after commit", what="a stage recorded, the next not begun", often=24),
+)
+
+# Points that the daemon doesn't pass: `twtrader halt` does.
+HALT_POINTS: Final = (
+    Point(name="halt before commit", what="`twtrader halt`: the file is there, its row not yet", often=1),
+    Point(name="halt after commit", what="`twtrader halt`: file and row are there, nothing was said", often=1),
 )
 
 

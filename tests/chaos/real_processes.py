@@ -45,10 +45,13 @@ class ForkServer:
         )  # fmt: skip
         self._read()
 
-    def __call__(self, config: Path, words: Sequence[str], plan: Mapping[str, Any] | None = None) -> Ended:
-        """Run one command to its end."""
+    def __call__(
+        self, config: Path, words: Sequence[str], plan: Mapping[str, Any] | None = None, *, learn: bool = False
+    ) -> Ended:
+        """Run one command to its end; with `learn`, later ones find everything imported that it imported."""
         told = {
-            "words": ["--config", str(config), *words], "folder": str(config.parent), "environment": SECRETS, "plan": plan,
+            "words": ["--config", str(config), *words], "folder": str(config.parent), "environment": SECRETS,
+            "plan": plan, "learn": learn,
         }  # fmt: skip
         assert self._child.stdin is not None
         self._child.stdin.write(json.dumps(told) + "\n")

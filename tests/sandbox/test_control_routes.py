@@ -13,6 +13,7 @@ from bot.sandbox.clock import SandboxClock
 
 BUY = "/stock/api/v1/buy"
 ORDER = {"account": "demo", "password": "secret", "stock_code": "6488", "stock_shares": "1", "stock_price": "100"}
+HOLDINGS = "/stock/api/v1/get_user_stocks"
 MONTH = "/twse/exchangeReport/STOCK_DAY"
 
 
@@ -93,6 +94,84 @@ def test_a_lost_answer_has_acted(call: Caller) -> None:
     call("POST", "/sandbox/faults", json={"path": BUY, "kind": "http_503_after"})
     assert call("POST", BUY, data=ORDER).status_code == 503
     assert [order["state"] for order in call.get("/sandbox/book")["orders"]] == ["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "content"),
+    [
+        ("html_after", 200, "<!DOCTYPE html>"),
+        ("empty_after", 200, ""),
+        ("wrong_json_after", 200, '{"unexpected":true}'),
+    ],
+)
+def test_another_answer_in_the_place_of_one_that_has_acted(call: Caller, kind: str, status: int, content: str) -> None:
+    call("POST", "/sandbox/faults", json={"path": BUY, "kind": kind})
+    reply = call("POST", BUY, data=ORDER)
+    assert (reply.status_code, reply.text[: len(content)]) == (status, content)
+    assert bool(reply.text) == bool(content)
+    assert [order["state"] for order in call.get("/sandbox/book")["orders"]] == ["accepted"]
+
+
+def test_a_false_no_session_takes_nothing(call: Caller) -> None:
+    call("POST", "/sandbox/faults", json={"path": BUY, "kind": "no_session"})
+    assert call.post(BUY, **ORDER) == {"result": "failed", "status": "當前非交易許可時間"}
+    assert call.get("/sandbox/book")["orders"] == []
+    assert call.post(BUY, **ORDER)["result"] == "success"  # the window was open all the time
+
+
+def test_one_post_may_be_taken_twice(call: Caller) -> None:
+    call("POST", "/sandbox/faults", json={"path": BUY, "kind": "accepted_twice"})
+    assert call.post(BUY, **ORDER)["result"] == "success"
+    orders = call.get("/sandbox/book")["orders"]
+    assert [(order["number"], order["symbol"], order["shares"], order["state"]) for order in orders] == [
+        (1, "6488", 1_000, "accepted"),
+        (2, "6488", 1_000, "accepted"),
+    ]
+    assert [post["reservations"] for post in call.get("/sandbox/posts")["posts"]] == [[1, 2]]
+
+
+def test_a_stale_book_is_that_of_one_settlement_before(call: Caller) -> None:
+    def held(kind: str) -> dict[str, int]:
+        call("POST", "/sandbox/faults", json={"path": HOLDINGS, "kind": kind})
+        told = call.post(HOLDINGS, account="demo", password="secret")
+        assert told["result"] == "success"
+        return {row["stock_code_id"]: row["shares"] for row in told["data"]}
+
+    assert held("holdings_stale") == {}  # nothing was settled yet: the book it opened with
+    call.move("2025-01-02T18:30")
+    call.post(BUY, **ORDER)
+    call.move("2025-01-03T15:30")
+    assert (held("none"), held("holdings_stale")) == ({"6488": 1}, {})
+    call.move("2025-01-03T18:30")
+    call.post(BUY, **{**ORDER, "stock_price": "105"})  # Monday's range is 103 to 108.5
+    call.move("2025-01-06T15:30")
+    assert (held("none"), held("holdings_stale")) == ({"6488": 2}, {"6488": 1})
+
+
+def test_a_failed_reading_holds_no_data(call: Caller) -> None:
+    call("POST", "/sandbox/faults", json={"path": HOLDINGS, "kind": "holdings_failed"})
+    told = call.post(HOLDINGS, account="demo", password="secret")
+    assert told["result"] == "failed"
+    assert "data" not in told
+
+
+def test_none_keeps_a_place_in_the_queue(call: Caller) -> None:
+    for kind in ("none", "http_500"):
+        call("POST", "/sandbox/faults", json={"path": BUY, "kind": kind})
+    assert [call("POST", BUY, data=ORDER).status_code for _ in range(3)] == [200, 500, 200]
+
+
+def test_every_post_is_written_down_whole_but_for_the_password(call: Caller) -> None:
+    call.move("2025-01-02T18:30")
+    call("POST", "/sandbox/faults", json={"path": BUY, "kind": "http_500"})
+    call("POST", BUY, data=ORDER)
+    call.post(BUY, **ORDER)
+    form = {name: text for name, text in ORDER.items() if name != "password"}
+    told = {"at": "2025-01-02T18:30:00+08:00", "path": BUY, "form": form}
+    assert call.get("/sandbox/posts")["posts"] == [
+        {"number": 1, **told, "fault": "http_500", "reservations": []},
+        {"number": 2, **told, "fault": "", "reservations": [1]},
+    ]
 
 
 def test_a_late_answer_has_acted(call: Caller) -> None:

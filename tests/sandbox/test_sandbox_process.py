@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from bot.sandbox.process import Sandbox, start_sandbox
 from bot.sandbox.settings import SandboxSettings, settings_of
 
 ROOT = Path(__file__).parents[2]
+A_LOT = {"account": "demo", "password": "demo", "stock_code": "2330", "stock_shares": "1", "stock_price": "100"}
 
 
 def test_the_command_line_says_what_the_settings_say() -> None:
@@ -118,3 +120,65 @@ def test_an_answer_can_hang(invented: Sandbox) -> None:
 def test_a_fault_that_there_is_not_is_refused(invented: Sandbox) -> None:
     with pytest.raises(Refused, match="unknown fault 'fire'"):
         invented.fault("/", "fire")
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Sandbox]:
+    """A process whose book a test may change; each begins it anew."""
+    with start_sandbox(SandboxSettings(start=START, codes=("2330",), cash_twd=10_000_000)) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "reservations"),
+    [
+        ("reset", httpx.ReadError, 0),
+        ("reset_after", httpx.ReadError, 1),
+        ("hang", httpx.ReadTimeout, 1),
+        ("hang_before", httpx.ReadTimeout, 0),
+    ],
+)
+def test_an_order_without_an_answer_may_or_may_not_be_taken(
+    own: Sandbox, kind: str, error: type[Exception], reservations: int
+) -> None:
+    own.reset(start=START, seed=7, codes=["2330"], cash_twd=10_000_000)
+    own.fault("/stock/trading_api/buy", kind)
+    with pytest.raises(error):
+        httpx.post(f"{own.url}/stock/trading_api/buy", data=A_LOT, timeout=0.2)
+    assert len(own.book()["orders"]) == reservations
+    [post] = own.posts()
+    assert (post["number"], post["fault"], len(post["reservations"])) == (1, kind, reservations)
+
+
+def test_a_request_held_to_its_end_is_cut_off(own: Sandbox) -> None:
+    own.reset(start=START, seed=7, codes=["2330"], cash_twd=10_000_000)
+    own.fault("/stock/trading_api/buy", "hang_before", seconds=0)
+    with pytest.raises(httpx.ReadError):
+        httpx.post(f"{own.url}/stock/trading_api/buy", data=A_LOT)
+    assert own.book()["orders"] == []
+
+
+def test_a_reset_is_a_new_sandbox_in_the_same_process(own: Sandbox) -> None:
+    own.move_to(START + timedelta(days=1))
+    httpx.post(f"{own.url}/stock/trading_api/buy", data=A_LOT)
+    own.fault("/", "http_500", times=9)
+    later = START + timedelta(days=60)
+    own.reset(start=later, seed=8, codes=["2317", "6488"], cash_twd=5_000_000)
+    settings = SandboxSettings(start=later, codes=("2317", "6488"), seed=8, cash_twd=5_000_000)
+    bulk = "/tpex/www/zh-tw/afterTrading/dailyQuotes?date=2025/03/03&type=EW&response=json"
+    with start_sandbox(settings) as new:
+        assert own.clock == new.clock == later
+        assert own.book() == new.book()
+        assert own.posts() == new.posts() == []
+        assert own.requests() == new.requests() == {}
+        assert httpx.get(f"{own.url}{bulk}").json() == httpx.get(f"{new.url}{bulk}").json()
+
+
+def test_a_reset_that_cannot_be_leaves_all_as_it_was(own: Sandbox) -> None:
+    before = own.book(), own.clock
+    with pytest.raises(Refused, match="unknown stock 0000"):
+        own.reset(start=START, seed=1, codes=["0000"], cash_twd=1)
+    assert (own.book(), own.clock) == before
+    assert httpx.post(f"{own.url}/sandbox/reset", json={"speed": 2}).json() == {
+        "error": "a reset takes start, seed, codes and cash_twd, not speed"
+    }
