@@ -17,9 +17,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from bot.core.costs import CostRates
-from bot.core.decide import Rules
 from bot.core.lateness import Late
 from bot.core.limits import Limits
+from bot.core.rule import BPS, Rules
 from bot.errors import ConfigError
 
 TAIPEI: Final = ZoneInfo("Asia/Taipei")
@@ -234,11 +234,18 @@ class BacktestConfig:
 
     fill_rules: tuple[FillRule, ...]
     start_cash_twd: int
+    slippage_ticks: int
+    volume_share_bps: int
+    settlement_sessions: Literal[0, 2]
     reports: Path
 
     def __post_init__(self) -> None:
-        """Refuse a report without a fill rule."""
+        """Refuse a report without a fill rule, and fills that no market gives."""
         _check_positive(self, "start_cash_twd")
+        if not 0 <= self.slippage_ticks <= 100:  # noqa: PLR2004
+            raise ValueError("`slippage_ticks` must be between 0 and 100")
+        if not 0 <= self.volume_share_bps <= BPS:
+            raise ValueError(f"`volume_share_bps` must be between 0 and {BPS}")
         if not self.fill_rules:
             raise ValueError("`fill_rules` must name at least one rule")
 
@@ -310,6 +317,7 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
         model=dataclasses.replace(config.model, folder=base / config.model.folder),
         backtest=dataclasses.replace(config.backtest, reports=base / config.backtest.reports),
         broker=dataclasses.replace(config.broker, shioaji=_anchored(config.broker.shioaji, base)),
+        rules=dataclasses.replace(config.rules, strategy=_strategy_at(config.rules.strategy, base)),
         universe=dataclasses.replace(
             config.universe, file=str(base / config.universe.file) if config.universe.file else ""
         ),
@@ -320,6 +328,11 @@ def _anchored(shioaji: ShioajiConfig, base: Path) -> ShioajiConfig:
     """The same with its certificate's path taken from `base`; an empty path stays empty."""
     named = shioaji.ca_path != Path()
     return dataclasses.replace(shioaji, ca_path=base / shioaji.ca_path) if named else shioaji
+
+
+def _strategy_at(strategy: str, base: Path) -> str:
+    """The strategy as it is named; one in a file is looked for from the config's folder."""
+    return str(base / strategy) if strategy.endswith(".py") else strategy
 
 
 def _decode(kind: type, value: Any) -> Any:
