@@ -19,7 +19,9 @@ from backtest.luck import STILL, Floats
 DRAWS: Final = 10_000
 BAND: Final = (0.05, 0.5, 0.95)  # low, middle, high
 LEAST_SESSIONS: Final = 20  # with fewer there is no band: autocorrelations would be noise
-SIGNIFICANT: Final = 2.0  # an autocorrelation within 2 sqrt(log10 T / T) of 0 counts as 0. Source: Politis-White, section 3.2
+SIGNIFICANT: Final = (
+    2.0  # an autocorrelation within 2 sqrt(log10 T / T) of 0 counts as 0. Source: Politis-White, section 3.2
+)
 STILL_LAGS: Final = 5  # so many in a row must count as 0. Source: the same, K = max(5, sqrt(log10 T))
 
 
