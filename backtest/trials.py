@@ -16,8 +16,8 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tape:
-    """What sets are tried on: `sha256` names bars, forecasts, costs and cash of the sessions since..until."""
+class TriedOn:
+    """What sets are tried on: `sha256` names the bars and forecasts of since..until."""
 
     sha256: str
     strategy: str
@@ -53,7 +53,7 @@ def set_id(strategy: str, knobs: Mapping[str, int]) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def record_trials(db: Any, tape: Tape, trials: Iterable[Trial], at: datetime) -> int:
+def record_trials(db: Any, tape: TriedOn, trials: Iterable[Trial], at: datetime) -> int:
     """Add `trials` on `tape` in one transaction; a set that was tried there before stays as it was.
 
     Returns how many were new. `db` comes from `open_database`; `at` is an aware moment.

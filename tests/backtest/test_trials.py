@@ -13,14 +13,14 @@ from builders import THURSDAY, at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.trials import Tape, Trial, Trials, record_trials, set_id, tried
+from backtest.trials import Trial, Trials, TriedOn, record_trials, set_id, tried
 from bot.adapters.sqlite_open import open_database
 
 NOW = at(THURSDAY)
 
 
-def tape(sha256: str = "a", since: date = date(2024, 1, 2), until: date = date(2024, 6, 28)) -> Tape:
-    return Tape(sha256=sha256, strategy="forecast_edge", since=since, until=until)
+def tape(sha256: str = "a", since: date = date(2024, 1, 2), until: date = date(2024, 6, 28)) -> TriedOn:
+    return TriedOn(sha256=sha256, strategy="forecast_edge", since=since, until=until)
 
 
 @pytest.fixture
