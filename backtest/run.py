@@ -80,6 +80,38 @@ def run_backtest(config: Config, asked: Asked) -> Backtest:
     Raises:
         Refused: no bars or forecasts for the asked days, a hole in them, or a model that saw the days it is asked for.
     """
+    loaded = load(config, asked)
+    history, sessions, forecasters = loaded.history, loaded.sessions, loaded.forecasters
+    runs = [run for one in forecasters for run in _replay_all(history, sessions, one, config)]
+    runs.append(_hold(history, sessions, config))
+    year_sessions = sessions_a_year(history)
+    return Backtest(
+        run_id=_run_id(config, history, sessions, forecasters),
+        sessions_a_year=year_sessions,
+        runs=tuple(runs),
+        scores=tuple(score(history, runs, year_sessions)),
+        notes=(*loaded.notes, *_notes(history, sessions, forecasters, runs)),
+        names=loaded.names,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a backtest is about: bars, the sessions to replay, who forecasts, and what a reader has to know of them."""
+
+    history: History
+    sessions: tuple[date, ...]
+    forecasters: tuple[Forecaster, ...]
+    notes: tuple[str, ...]
+    names: Mapping[str, str]
+
+
+def load(config: Config, asked: Asked) -> Loaded:
+    """Bars and forecasters for what is asked.
+
+    Raises:
+        Refused: as `run_backtest`.
+    """
     if asked.since and asked.until and asked.since >= asked.until:
         raise Refused(f"--from {asked.since} must be before --to {asked.until}")
     names = {company.symbol: company.name for company in load_universe(config.universe)}
@@ -89,17 +121,7 @@ def run_backtest(config: Config, asked: Asked) -> Backtest:
         history = _history(store, config, asked, since, names)
         sessions = _sessions(history, asked, since)
         forecasters = _forecasters(store, config, asked, stored, sessions)
-    runs = [run for one in forecasters for run in _replay_all(history, sessions, one, config)]
-    runs.append(_hold(history, sessions, config))
-    year_sessions = sessions_a_year(history)
-    return Backtest(
-        run_id=_run_id(config, history, sessions, forecasters),
-        sessions_a_year=year_sessions,
-        runs=tuple(runs),
-        scores=tuple(score(history, runs, year_sessions)),
-        notes=(*notes, *_notes(history, sessions, forecasters, runs)),
-        names=names,
-    )
+    return Loaded(history=history, sessions=sessions, forecasters=tuple(forecasters), notes=tuple(notes), names=names)
 
 
 # --- what there is ----------------------------------------------------------------------------------------

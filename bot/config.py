@@ -19,6 +19,7 @@ import msgspec
 from bot.core.costs import CostRates
 from bot.core.decide import Rules
 from bot.errors import ConfigError
+from bot.sweep_config import SweepConfig, check_knobs, unknown_knob_key
 
 TAIPEI: Final = ZoneInfo("Asia/Taipei")
 FillRule = Literal["open", "range", "touch"]
@@ -232,11 +233,13 @@ class Config:
     costs: CostRates
     rules: Rules
     backtest: BacktestConfig
+    sweep: SweepConfig
 
     def __post_init__(self) -> None:
-        """Refuse a history too short for a question."""
+        """Refuse a history too short for a question, and a sweep over what the rule refuses."""
         if self.history.sessions < self.model.past_sessions:
             raise ValueError("`history.sessions` must be at least `model.past_sessions`")
+        check_knobs(self.sweep, self.rules)
 
 
 def load_config(path: Path) -> Config:
@@ -261,7 +264,7 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
     Raises:
         ConfigError: as `load_config`.
     """
-    unknown = _unknown_key(told, Config, "")
+    unknown = _unknown_key(told, Config, "") or unknown_knob_key(told.get("sweep", {}).get("knobs"))
     if unknown:
         raise ConfigError(f"{path}: unknown key `{unknown}`")
     try:
