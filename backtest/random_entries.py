@@ -1,45 +1,44 @@
-"""The baseline that costs nothing: entries at random with the rule's own turnover, a thousand times through the kernel.
+"""The baseline that costs nothing: entries at random with the rule's own turnover, a thousand runs through the kernel.
 
-What "the same turnover" means: a draw has the rule's positions, each held for as many sessions, as far apart in time as
-they were, in slots of the same size; only when the whole pattern begins and which stocks stand in it is drawn. So a
-draw is in the market as long as the rule was, with as many stocks, and pays as many commissions and taxes. Exactly:
-
-- A position lasts from the close at which its purchase was decided to the close at which its first sale was.
-- The pattern is moved by a random number of sessions round the calendar; what then runs over the end is cut in two.
-- A stock is drawn among those not held in which the purchase trades in the next session, as the rule's own did, and of
-  which its slot buys at least one lot. An exit is tried until it trades. Stops, profit-taking, longest holding and news
-  are off: the rule's are in its holding times already.
+What "the same turnover" means here. The rule's run is read as stays: from the close at which a purchase was decided to
+the close at which the position was first offered for sale. A draw enters at random sessions, into stocks drawn by lot
+among those that trade and of which the slot buys a lot, and each position stays for a length drawn from the rule's own
+lengths. How often a free slot buys is set so that the draws make as many purchases as the rule did, on average within
+`CLOSE_ENOUGH`; where even buying at once makes too few (because the draws' exits take longer to trade than those of a
+rule that sells into strength), all stays are shortened by the same part of a session. Orders have the rule's size and
+limits and trade under its fill rule, with its costs; an exit that does not trade is offered again, as the rule does.
+Stops, profit-taking, longest holding and news are in the lengths already. So a draw is in the market as much as the
+rule was, and pays as much; it only knows nothing.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from backtest.bootstrap import BAND, Band
-from backtest.kernel import Options, play_many, rules_matrix
+from backtest.kernel import Options, PlayedMany, play_many, rules_matrix
+from backtest.luck import Floats
+from backtest.random_rule import RANDOM, RANDOM_RULE, THOUSAND
 from backtest.replay import Run
 from backtest.tape import Ints, Tape
-from bot.core.decide import BPS, NO_SENTIMENT, Rules
-from bot.core.fills import FILL_RULES, fill_price_x100, is_locked
-from bot.core.market import limit_down_x100, limit_pct, limit_up_x100
+from bot.core.decide import BPS, Rules
 from bot.core.orders import Side
-from bot.core.rule import affordable_shares, buy_limit_x100
 
 DRAWS: Final = 1_000
-SELL_NOW_X100: Final = 1  # a target of one hundredth of a TWD: below any exit
-SOLD_BY: Final = 3  # sessions between two positions in one stock, in which the first is surely offered
-FAIR: Final = 0.1  # draws whose mean turnover is further than this share from the rule's are no fair comparison
-TRIES: Final = 64  # of finding a free stock by lot before all are looked through
+SEEDS: Final = 10_000  # what the knob that carries the seed can tell apart
+CLOSE_ENOUGH: Final = 0.02  # of the rule's purchases
+ROUNDS: Final = 6  # of setting how often a slot buys
+FEW_DRAWS: Final = 200  # played in each of them
+FAIR: Final = 0.1  # draws whose purchases or turnover are further off than this share are no fair comparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stay:
-    """A position in a run: decided after session number `start`, its first sale after number `end` (exclusive)."""
+    """A position of a run: its purchase was decided after session number `start`, its first sale after `end`."""
 
     start: int
     end: int
@@ -47,16 +46,19 @@ class Stay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomEntries:
-    """Where a run stands among its draws; returns are fractions, turnovers traded value over start cash.
+    """Where a run stands among its draws; returns and falls are fractions, turnover is traded value over mean equity.
 
-    `percentile` is the share of draws that it beats, half of those that are level included.
+    `percentile` is the share of draws with a lower return, half of those that are level included; `calmer` the share
+    whose largest fall is smaller. `drawn_entries` and `drawn_turnover` are the draws' means.
     """
 
     draws: int
     seed: int
-    percentile: float
     result: float
+    percentile: float
     returns: Band
+    falls: Band
+    calmer: float
     entries: int
     drawn_entries: float
     turnover: float
@@ -65,7 +67,8 @@ class RandomEntries:
     @property
     def is_fair(self) -> bool:
         """Whether the draws traded as much as the rule did."""
-        return abs(self.drawn_turnover - self.turnover) <= FAIR * self.turnover
+        bought = abs(self.drawn_entries - self.entries) <= FAIR * self.entries
+        return bought and abs(self.drawn_turnover - self.turnover) <= FAIR * self.turnover
 
 
 def random_entries(
@@ -78,41 +81,25 @@ def random_entries(
     pattern = stays(run)
     if not pattern:
         return None
-    chance = random.Random(seed)  # noqa: S311  (a drawn baseline, no secret)
-    entries = enterable(tape, rules, options)
-    plain = replace(
-        rules,
-        entry_edge_bps=0,
-        exit_return_bps=0,
-        stop_bps=0,
-        take_profit_bps=0,
-        max_holding_sessions=0,
-        min_sentiment_bps=-BPS,
-        exit_sentiment_bps=-BPS,
-    )
-    matrix = rules_matrix([plain])
-    quiet = replace(tape, sentiment_bps=np.full_like(tape.sentiment_bps, NO_SENTIMENT))
-    finals, bought, turnovers = np.zeros(draws), np.zeros(draws), np.zeros(draws)
-    for number in range(draws):
-        targets = drawn_targets(pattern, entries, tape, chance)
-        played = play_many(replace(quiet, target_x100=targets), matrix, options)
-        finals[number] = played.final_equity_twd[0]
-        bought[number] = played.fills[0] - played.trades[0]
-        turnovers[number] = played.turnover_twd[0]
-    start_twd = options.start_cash_twd
-    drawn, mine = finals / start_twd - 1, run.equity_twd[-1] / start_twd - 1
-    low, middle, high = (float(point) for point in np.quantile(drawn, BAND))
+    blind, chance_bps = _as_busy(pattern, tape, rules, options, seed)
+    played = _play(blind, rules, options, seed, chance_bps, draws)
+    assert played.equity_twd is not None
+    equity, mine = played.equity_twd, np.asarray(run.equity_twd)
+    returns = equity[:, -1] / equity[:, 0] - 1
+    result = mine[-1] / mine[0] - 1
     traded_twd = sum(fill.price_x100 * abs(fill.shares) // 100 for fill in run.fills)
     return RandomEntries(
         draws=draws,
         seed=seed,
-        percentile=float(np.mean(drawn < mine) + np.mean(drawn == mine) / 2),
-        result=mine,
-        returns=Band(low=low, middle=middle, high=high),
+        result=float(result),
+        percentile=float(np.mean(returns < result) + np.mean(returns == result) / 2),
+        returns=_band(returns),
+        falls=_band(played.max_drawdown),
+        calmer=float(np.mean(played.max_drawdown < _largest_fall(mine))),
         entries=len(pattern),
-        drawn_entries=float(bought.mean()),
-        turnover=traded_twd / start_twd,
-        drawn_turnover=float(turnovers.mean()) / start_twd,
+        drawn_entries=float(_purchases(played).mean()),
+        turnover=float(traded_twd / mine.mean()),
+        drawn_turnover=float(np.mean(played.turnover_twd / equity.mean(axis=1))),
     )
 
 
@@ -134,67 +121,80 @@ def stays(run: Run) -> list[Stay]:
     return sorted(found, key=lambda one: (one.start, one.end))
 
 
-def enterable(tape: Tape, rules: Rules, options: Options) -> list[list[int]]:
-    """For each session but the last, the stocks of which a purchase decided after it trades in the next one.
+def _as_busy(pattern: Sequence[Stay], tape: Tape, rules: Rules, options: Options, seed: int) -> tuple[Tape, int]:
+    """A tape of lengths of stay, and how often a free slot must buy (in 1/10,000 a session), for as many purchases.
 
-    Those of which the first slot does not buy a lot are left out.
+    From one purchase of a slot to its next pass the stay and the wait for the next purchase, which is as long as the
+    chance is small: a straight line over 1 / chance, on which the wanted point is looked for.
     """
-    slot_twd = min(options.start_cash_twd * rules.invest_bps // BPS // rules.top_k, rules.max_order_twd)
-    tables = (tape.open_x100, tape.high_x100, tape.low_x100, tape.close_x100, tape.reference_x100, tape.traded)
-    opens, highs, lows, closes, references, traded = (table.tolist() for table in tables)
-    etf, rule = tape.etf.tolist(), FILL_RULES[options.fill_rule]
-    found = []
-    for row in range(len(tape.sessions) - 1):
-        nxt, pct, stocks = row + 1, limit_pct(tape.sessions[row + 1]), []
-        for i, is_fund in enumerate(etf):
-            if not (traded[row][i] and traded[nxt][i] and closes[row][i]):
-                continue
-            reference, fund = references[nxt][i], is_fund != 0
-            limit = buy_limit_x100(reference, rules.buy_offset_bps, fund, pct)
-            if not affordable_shares(limit, slot_twd, rules.lot_shares, options.rates):
-                continue
-            up, down = limit_up_x100(reference, fund, pct), limit_down_x100(reference, fund, pct)
-            high, low = highs[nxt][i], lows[nxt][i]
-            locked = is_locked(True, high, low, up, down)
-            if fill_price_x100(rule, True, limit, opens[nxt][i], high, low, locked):
-                stocks.append(i)
-        found.append(stocks)
-    return found
-
-
-def drawn_targets(pattern: Sequence[Stay], entries: Sequence[Sequence[int]], tape: Tape, chance: random.Random) -> Ints:
-    """A table of targets (sessions x symbols) that makes the rule take the pattern's positions somewhere else."""
-    rows = len(entries)
-    by_stock = np.zeros((len(tape.symbols), rows + 1), dtype=np.int64)
-    free_from = [0] * len(tape.symbols)
-    for start, end in sorted(_moved(pattern, chance.randrange(rows), rows)):
-        stock = _free_stock(entries[start], free_from, start, chance)
-        if stock is None:
+    slots, wanted = rules.top_k * (len(tape.sessions) - 1), len(pattern)
+    free = max(1, slots - sum(stay.end - stay.start for stay in pattern))
+    wait, shorter = _between(free / wanted), 0.0
+    tried: list[tuple[float, float]] = []
+    blind = replace(tape, target_x100=_lengths(pattern, tape, shorter))
+    for _ in range(ROUNDS):
+        played = _play(blind, rules, options, seed, round(BPS / wait), FEW_DRAWS)
+        made = max(0.5, float(_purchases(played).mean()))
+        if abs(made - wanted) <= CLOSE_ENOUGH * wanted:
+            break
+        if wait == 1.0 and made < wanted:
+            shorter += slots / made - slots / wanted
+            blind = replace(tape, target_x100=_lengths(pattern, tape, shorter))
             continue
-        by_stock[stock, start:end] = 2 * tape.close_x100[start:end, stock]  # twice the price: it surely pays
-        by_stock[stock, end:] = SELL_NOW_X100
-        free_from[stock] = end + SOLD_BY
-    return np.ascontiguousarray(by_stock.T)
+        tried.append((wait, slots / made))
+        wait = _between(_next_wait(tried, slots / wanted))
+    return blind, round(BPS / wait)
 
 
-def _moved(pattern: Sequence[Stay], by: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Starts and ends of the pattern `by` sessions later, round a calendar of `rows` decisions."""
-    for stay in pattern:
-        start = (stay.start + by) % rows
-        end = start + max(1, stay.end - stay.start)
-        if end <= rows:
-            yield start, end
-        else:
-            yield start, rows
-            yield 0, end - rows
+def _next_wait(tried: Sequence[tuple[float, float]], wanted: float) -> float:
+    """Where the line through the last two points (wait, sessions from purchase to purchase) reaches `wanted`."""
+    wait, cycle = tried[-1]
+    slope = 1.0
+    if len(tried) > 1 and tried[-2][0] != wait:
+        slope = max(0.5, (cycle - tried[-2][1]) / (wait - tried[-2][0]))
+    return wait + (wanted - cycle) / slope
 
 
-def _free_stock(stocks: Sequence[int], free_from: Sequence[int], row: int, chance: random.Random) -> int | None:
-    """One of `stocks` that is not held any more at `row`; None when there is none."""
-    if not stocks:
-        return None
-    for _ in range(TRIES):
-        stock = stocks[int(chance.random() * len(stocks))]
-        if free_from[stock] <= row:
-            return stock
-    return next((stock for stock in stocks if free_from[stock] <= row), None)
+def _between(wait: float) -> float:
+    """`wait` as sessions that a chance in 1/10,000 can tell."""
+    return min(float(BPS), max(1.0, wait))
+
+
+def _lengths(pattern: Sequence[Stay], tape: Tape, shorter: float) -> Ints:
+    """The stays' lengths in thousandths of a session as a table of targets: in each row the means of equal groups."""
+    lengths = np.sort([max(1.0, stay.end - stay.start - shorter) for stay in pattern])
+    groups = np.repeat(lengths, len(tape.symbols)).reshape(len(tape.symbols), -1)
+    row = np.rint(groups.mean(axis=1) * THOUSAND).astype(np.int64)
+    return np.ascontiguousarray(np.broadcast_to(row, tape.target_x100.shape))
+
+
+def _play(tape: Tape, rules: Rules, options: Options, seed: int, chance_bps: int, draws: int) -> PlayedMany:
+    """`draws` random runs: parameter sets of the random strategy."""
+    matrix = rules_matrix(
+        [
+            replace(
+                rules,
+                strategy=RANDOM,
+                max_holding_sessions=seed % SEEDS,
+                take_profit_bps=number,
+                stop_bps=chance_bps,
+            )
+            for number in range(draws)
+        ]
+    )
+    return play_many(tape, matrix, replace(options, strategy=RANDOM_RULE), keep_equity=True)
+
+
+def _purchases(played: PlayedMany) -> Ints:
+    """How many fills were purchases: all but the sales, which each close a position."""
+    return played.fills - played.trades
+
+
+def _largest_fall(equity: Ints) -> float:
+    peak = np.maximum.accumulate(equity)
+    return float(np.max(1 - equity / peak))
+
+
+def _band(drawn: Floats) -> Band:
+    low, middle, high = (float(point) for point in np.quantile(drawn, BAND))
+    return Band(low=low, middle=middle, high=high)

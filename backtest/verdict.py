@@ -104,10 +104,11 @@ def _headline_zh(told: Figures) -> str:
 def _reasons_zh(told: Figures) -> list[str]:
     if told.trades == 0 and told.total_return == 0:
         return []
-    said = [
+    outcome = (
         f"以「{told.fill_rule}」規則成交，{told.sessions:,} 個交易日的總報酬率為 {_signed(told.total_return)}，"
         f"同期買進持有為 {_signed(told.hold_return)}。"
-    ]
+    )
+    said = [outcome]
     if told.random is not None:
         said.append(
             f"和 {told.random.draws:,} 次進場次數、持有天數都相同的隨機進場相比，"
@@ -122,7 +123,8 @@ def _reasons_zh(told: Figures) -> list[str]:
         )
     if told.bands is not None:
         said.append(
-            f"把這些交易日重新抽樣 {told.bands.draws:,} 次，九成的年化報酬率落在 {_span(told.bands.annual_return, '到')}，"
+            f"把這些交易日重新抽樣 {told.bands.draws:,} 次，"
+            f"九成的年化報酬率落在 {_span(told.bands.annual_return, '到')}，"
             f"最大回撤落在 {_span(told.bands.max_drawdown, '到', sign='')}{_below_zh(told.bands)}。"
         )
     return said
@@ -166,10 +168,11 @@ def _headline_en(told: Figures) -> str:
 def _reasons_en(told: Figures) -> list[str]:
     if told.trades == 0 and told.total_return == 0:
         return []
-    said = [
+    outcome = (
         f"Filled under `{told.fill_rule}` it returned {_signed(told.total_return)} in {told.sessions:,} sessions; "
         f"holding returned {_signed(told.hold_return)}."
-    ]
+    )
+    said = [outcome]
     if told.random is not None:
         said.append(
             f"It beats {_share(told.random.percentile)} of {told.random.draws:,} random runs with as many entries held "
