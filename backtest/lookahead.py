@@ -43,8 +43,11 @@ class Rule(Protocol):
     def days(self, data: Data, sessions: Sequence[date]) -> Sequence[MarketDay]:
         """What is said after each of `sessions`; everything the rule is made of is made anew from `data`."""
 
-    def decide(self, day: MarketDay, held: Portfolio) -> Decision:
-        """The orders for the session after `day`."""
+    def day(self, data: Data, session: date, coming: date) -> MarketDay:
+        """The same after one session; `coming` is the next."""
+
+    def decide(self, day: MarketDay, held: Portfolio, sessions: Sequence[date]) -> Decision:
+        """The orders for the session after `day`; `sessions` are those of the replay, from its first on."""
 
     def steps(self, data: Data, days: Sequence[MarketDay]) -> Sequence[Step]:
         """A replay over `days`, from cash alone."""
@@ -151,27 +154,44 @@ class Checked:
         return asdict(self) | {"clean": self.clean, "verdict": self.verdict, "identical": self.cuts - len(self.leaks)}
 
 
-def check(rule: Rule, data: Data, sessions: Sequence[date], *, cuts: int, seed: int) -> Checked:
-    """Both tests of `rule` over `sessions` of `data`.
+def check(rules: Sequence[Rule], data: Data, sessions: Sequence[date], *, cuts: int, seed: int) -> list[Checked]:
+    """Both tests of each of `rules` over `sessions` of `data`; they share the cuts.
 
     Raises:
-        Refused: too few sessions, or no stock has a bar after any of them.
+        Refused: too few sessions, or a rule fails on the real data already.
     """
     if len(sessions) < LEAST_SESSIONS:
         raise Refused(f"{len(sessions)} sessions are too few to look for look-ahead: at least {LEAST_SESSIONS}")
     chance = random.Random(seed)  # noqa: S311  (a test's seed, no secret)
-    steps = rule.steps(data, rule.days(data, sessions))
-    leaks = tuple(_leaks(rule, data, steps, _cuts(data.history, sessions, cuts, chance), chance))
-    return Checked(
-        rule=rule.name,
-        first=sessions[0],
-        last=sessions[-1],
-        stocks=len(data.history.symbols),
-        cuts=cuts,
-        seed=seed,
-        leaks=leaks,
-        canary=canary(rule, data, sessions, steps, chance),
-    )
+    steps = [_real_steps(rule, data, sessions) for rule in rules]
+    leaks = _leaks(rules, data, sessions, steps, _cuts(data.history, sessions, cuts, chance), chance)
+    after = sessions[chance.randrange(len(sessions) // 4, len(sessions) // 2)]
+    other = drawn_anew(data, after, chance)
+    return [
+        Checked(
+            rule=rule.name,
+            first=sessions[0],
+            last=sessions[-1],
+            stocks=len(data.history.symbols),
+            cuts=cuts,
+            seed=seed,
+            leaks=tuple(found),
+            canary=_canary(rule, data.history, other, sessions, own, after),
+        )
+        for rule, own, found in zip(rules, steps, leaks, strict=True)
+    ]
+
+
+def _real_steps(rule: Rule, data: Data, sessions: Sequence[date]) -> Sequence[Step]:
+    """The rule's replay of what really came.
+
+    Raises:
+        Refused: it fails, as a strategy does that reads beyond the one session it is handed.
+    """
+    try:
+        return rule.steps(data, rule.days(data, sessions))
+    except (IndexError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise Refused(f"{rule.name} fails on the real data: {type(error).__name__}: {error}") from error
 
 
 # --- cuts -----------------------------------------------------------------------------------------------------
@@ -190,23 +210,51 @@ def _cuts(history: History, sessions: Sequence[date], count: int, chance: random
 
 
 def _leaks(
-    rule: Rule, data: Data, steps: Sequence[Step], cuts: Sequence[tuple[int, str, How]], chance: random.Random
-) -> Iterator[Leak]:
-    """The cuts that change the decision of their session. What was held then is what the replay held."""
-    start = Portfolio(cash_twd=steps[0].held.cash_twd - sum(fill.cash_change_twd for fill in steps[0].fills))
+    rules: Sequence[Rule],
+    data: Data,
+    sessions: Sequence[date],
+    steps: Sequence[Sequence[Step]],
+    cuts: Sequence[tuple[int, str, How]],
+    chance: random.Random,
+) -> list[list[Leak]]:
+    """For each rule the cuts that change its decision of their session. What was held then is what its replay held."""
+    found: list[list[Leak]] = [[] for _ in rules]
     for place, symbol, how in cuts:
-        session = steps[place].decided
-        held = steps[place - 1].held if place else start
-        other = without_future(data, symbol, session, how, chance)
-        try:
-            [day] = rule.days(other, [session])
-            decision = rule.decide(day, held)
-        except Exception as error:  # noqa: BLE001  (a rule of the user's that stumbles over the cut has looked there)
-            yield _stumbled(session, symbol, how, error)
-            continue
-        if decision.sha256 != steps[place].decision_sha256:
-            [real] = rule.days(data, [session])
-            yield _leak(session, symbol, how, rule.decide(real, held), decision)
+        session, coming = sessions[place], sessions[place + 1]
+        other = without_future(data, symbol, session, coming, how, chance)
+        if coming not in other.history.sessions:  # nothing else traded then, and a calendar is no secret
+            other = without_future(data, symbol, session, coming, How.REPLACED, chance)
+        for rule, own, leaks in zip(rules, steps, found, strict=True):
+            leak = _leak(rule, data, other, sessions, own, place, symbol, how)
+            leaks += [leak] if leak else []
+    return found
+
+
+def _leak(
+    rule: Rule,
+    data: Data,
+    other: Data,
+    sessions: Sequence[date],
+    steps: Sequence[Step],
+    place: int,
+    symbol: str,
+    how: How,
+) -> Leak | None:
+    """What changed in the decision after session number `place` with the `other` future; None when nothing did."""
+    session, coming = sessions[place], sessions[place + 1]
+    held = steps[place - 1].held if place else _start(steps)
+    try:
+        changed = rule.decide(rule.day(other, session, coming), held, sessions)
+    except Exception as error:  # noqa: BLE001  (a rule of the user's that stumbles over the cut has looked there)
+        return _stumbled(session, symbol, how, error)
+    if changed.sha256 == steps[place].decision_sha256:
+        return None
+    return _difference(symbol, how, rule.decide(rule.day(data, session, coming), held, sessions), changed)
+
+
+def _start(steps: Sequence[Step]) -> Portfolio:
+    """What the replay began with."""
+    return Portfolio(cash_twd=steps[0].held.cash_twd - sum(fill.cash_change_twd for fill in steps[0].fills))
 
 
 def _stumbled(session: date, symbol: str, how: How, error: Exception) -> Leak:
@@ -222,11 +270,11 @@ def _stumbled(session: date, symbol: str, how: How, error: Exception) -> Leak:
     )
 
 
-def _leak(session: date, symbol: str, how: How, real: Decision, other: Decision) -> Leak:
+def _difference(symbol: str, how: How, real: Decision, other: Decision) -> Leak:
     """What differs first between two decisions that should be the same."""
     name, whose, seen, then = _first_input(real.inputs, other.inputs)
     return Leak(
-        session=session,
+        session=real.session,
         symbol=symbol,
         how=how,
         field=name,
@@ -270,11 +318,10 @@ def _told(order: Order) -> str:
 # --- the canary -----------------------------------------------------------------------------------------------
 
 
-def canary(rule: Rule, data: Data, sessions: Sequence[date], steps: Sequence[Step], chance: random.Random) -> Canary:
-    """`rule` on a market drawn anew after a session in the second quarter of `sessions`."""
-    count = len(sessions)
-    after = sessions[chance.randrange(count // 4, count // 2)]
-    other = drawn_anew(data, after, chance)
+def _canary(
+    rule: Rule, history: History, other: Data, sessions: Sequence[date], steps: Sequence[Step], after: date
+) -> Canary:
+    """`rule` on the `other` market, which is the real one up to `after`."""
     shuffled = rule.steps(other, rule.days(other, sessions))
     changed = (
         ours.decided
@@ -283,7 +330,7 @@ def canary(rule: Rule, data: Data, sessions: Sequence[date], steps: Sequence[Ste
     )
     return Canary(
         after=after,
-        real=edge(data.history, [step for step in steps if step.decided > after]),
+        real=edge(history, [step for step in steps if step.decided > after]),
         shuffled=edge(other.history, [step for step in shuffled if step.decided > after]),
         changed=next(changed, None),
     )

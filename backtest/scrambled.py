@@ -46,10 +46,11 @@ class Data:
 # --- one stock's future ---------------------------------------------------------------------------------------
 
 
-def without_future(data: Data, symbol: str, after: date, how: How, chance: random.Random) -> Data:
+def without_future(data: Data, symbol: str, after: date, coming: date, how: How, chance: random.Random) -> Data:
     """`data` in which everything about `symbol` from after the evening of `after` is gone or different.
 
-    What was told by that evening stays, a coming ex-date that was known then included. All is built again.
+    What was told by that evening stays. The reference price of `coming`, the next session, is: the exchange publishes
+    it the evening before. All is built again.
     """
     history = data.history
     others = [history.series(one) for one in history.symbols if one != symbol]
@@ -64,7 +65,7 @@ def without_future(data: Data, symbol: str, after: date, how: How, chance: rando
         history=History([*others, _other_bars(history.series(symbol), after, how, chance)]),
         forecasts=_other_told(data.forecasts, symbol, after, None if how is How.CUT else forecast),
         sentiment_bps=_other_told(data.sentiment_bps, symbol, after, None if how is How.CUT else mood),
-        ex_rights=tuple(_other_ex_rights(data.ex_rights, symbol, after, how, chance)),
+        ex_rights=tuple(_other_ex_rights(data.ex_rights, symbol, after, coming, how, chance)),
     )
 
 
@@ -108,11 +109,11 @@ def _other_told(
 
 
 def _other_ex_rights(
-    events: Iterable[ExRight], symbol: str, after: date, how: How, chance: random.Random
+    events: Iterable[ExRight], symbol: str, after: date, coming: date, how: How, chance: random.Random
 ) -> Iterator[ExRight]:
     """Ex-dates of `symbol` that were not known in the evening of `after`: gone, or of other terms."""
     for event in events:
-        if event.symbol != symbol or event.known_at.date() <= after:
+        if event.symbol != symbol or event.known_at.date() <= after or event.ex_date <= coming:
             yield event
         elif how is not How.CUT:
             yield replace(
