@@ -14,8 +14,9 @@ ETF_SALES_TAX_E8: Final = 100_000  # 0.1 %. Source: the same act, beneficiary ce
 
 
 def part_twd(price_x100: int, shares: int, rate_e8: int) -> int:
-    """`rate_e8` hundred-millionths of the trade's value, cut to whole TWD."""
-    return price_x100 * shares * rate_e8 // (100 * 10**8)
+    """`rate_e8` hundred-millionths of the trade's value, cut to whole TWD; split so that it fits 64 bits."""
+    value_x100 = price_x100 * shares
+    return value_x100 // 10_000_000_000 * rate_e8 + value_x100 % 10_000_000_000 * rate_e8 // 10_000_000_000
 
 
 def commission_twd(price_x100: int, shares: int, rate_e8: int, minimum_twd: int) -> int:

@@ -1,90 +1,47 @@
-"""The trading rule, once: forecasts and sentiment -> orders. bot/day.py calls it live, backtest/replay.py on history.
+"""Forecasts and sentiment -> orders. bot/day.py calls it live, backtest/replay.py on history.
 
-`plan_orders` is the numeric heart: plain Python over integers, so that numba can compile it as it stands.
-`decide` turns our values into its integers and back, and refuses anything from the future.
+`decide` turns our values into the integers of a strategy (bot/core/rule.py holds the shipped one) and its orders back
+into ours, and refuses anything from the future.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, MutableSequence, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
-from bot.core.costs import CostRates, commission_twd
+from bot.core.costs import CostRates
 from bot.core.forecast import Forecast
-from bot.core.market import (
-    Bar,
-    ceil_to_tick_x100,
-    floor_to_tick_x100,
-    is_etf,
-    limit_down_x100,
-    limit_pct,
-    limit_up_x100,
-    to_x100,
-)
+from bot.core.market import Bar, is_etf, limit_pct, to_x100
 from bot.core.orders import Order, Side
 from bot.core.portfolio import Portfolio
+from bot.core.rule import (
+    BPS,
+    KNOBS,
+    NO_SENTIMENT,
+    REASONS,
+    SHIPPED,
+    Book,
+    Knobs,
+    Orders,
+    Purse,
+    Rates,
+    Rules,
+    Strategy,
+    View,
+    plan_orders,
+    rank_edges,
+)
 from bot.errors import LookAheadError
 
-BPS: Final = 10_000
-NO_SENTIMENT: Final = -100_000  # below any real score in bps: "unknown", which neither filters nor sells
+__all__ = ["BPS", "KNOBS", "NO_SENTIMENT", "REASONS", "Decision", "Knobs", "MarketDay", "Rules", "decide", "plan_orders"]
 
-# Why the heart ordered what it ordered; indexes into REASONS.
-_ENTER, _STOP, _EXIT_FORECAST, _EXIT_SENTIMENT = 1, 2, 3, 4
-REASONS: Final = {
-    _ENTER: "forecast pays after costs",
-    _STOP: "stop",
-    _EXIT_FORECAST: "forecast fell below the exit",
-    _EXIT_SENTIMENT: "bad news",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """The knobs of the rule. Thresholds in basis points (1 bp = 0.01 %); see config.toml for each meaning."""
-
-    top_k: int
-    entry_edge_bps: int
-    exit_return_bps: int
-    stop_bps: int
-    min_sentiment_bps: int
-    exit_sentiment_bps: int
-    invest_bps: int
-    max_order_twd: int
-    buy_offset_bps: int
-    sell_offset_bps: int
-    lot_shares: int
-
-    def __post_init__(self) -> None:
-        """Refuse knobs outside their range.
-
-        Raises:
-            ValueError: names the knob.
-        """
-        ranges = {
-            "top_k": (1, 1_000),
-            "entry_edge_bps": (-BPS, BPS),
-            "exit_return_bps": (-BPS, BPS),
-            "stop_bps": (0, BPS),
-            "min_sentiment_bps": (-BPS, BPS),
-            "exit_sentiment_bps": (-BPS, BPS),
-            "invest_bps": (0, BPS),
-            "max_order_twd": (0, 10**11),
-            "buy_offset_bps": (-1_000, 1_000),
-            "sell_offset_bps": (-1_000, 1_000),
-            "lot_shares": (1, 1_000),
-        }
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"`{name}` must be between {low} and {high}")
-
-
-_KNOBS: Final = tuple(knob.name for knob in fields(Rules))
-
+# What journals of before a thing was known are read with: their decisions must follow from what they hold.
+_RULES_OF_BEFORE: Final = {"take_profit_bps": 0, "max_holding_sessions": 0, "strategy": SHIPPED.name}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketDay:
@@ -115,116 +72,6 @@ class Decision:
     sha256: str
 
 
-def plan_orders(  # noqa: C901, PLR0912, PLR0915, PLR0917  (one function, so that numba compiles it whole)
-    close_x100: Sequence[int],
-    reference_x100: Sequence[int],
-    tradable: Sequence[int],
-    target_x100: Sequence[int],
-    sentiment_bps: Sequence[int],
-    held_shares: Sequence[int],
-    held_cost_twd: Sequence[int],
-    etf: Sequence[int],
-    tax_e8: Sequence[int],
-    cash_twd: int,
-    rate_e8: int,
-    minimum_twd: int,
-    pct: int,
-    top_k: int,
-    entry_edge_bps: int,
-    exit_return_bps: int,
-    stop_bps: int,
-    min_sentiment_bps: int,
-    exit_sentiment_bps: int,
-    invest_bps: int,
-    max_order_twd: int,
-    buy_offset_bps: int,
-    sell_offset_bps: int,
-    lot_shares: int,
-    order_shares: MutableSequence[int],
-    order_limit_x100: MutableSequence[int],
-    order_reason: MutableSequence[int],
-) -> int:
-    """Fill the three output arrays (one entry a stock; sales negative) and return the number of orders.
-
-    Returns are judged from the close, which has the coming dividend in it as the forecast has; limit prices count from
-    the reference, at which the next session begins. `target_x100[i]` is 0 where the model abstained,
-    `sentiment_bps[i]` NO_SENTIMENT where nothing is known. Cash is what is on hand: proceeds of tonight's sells are not
-    spent before they settle, and a position that is being sold keeps its slot until it is gone.
-    """
-    n = len(close_x100)
-    equity_twd = cash_twd
-    slots = top_k
-    for i in range(n):
-        order_shares[i] = 0
-        order_limit_x100[i] = 0
-        order_reason[i] = 0
-        equity_twd += close_x100[i] * held_shares[i] // 100
-        if held_shares[i] > 0:
-            slots -= 1
-
-    orders = 0
-    for i in range(n):
-        if held_shares[i] == 0 or tradable[i] == 0:
-            continue
-        reason = 0
-        worth_twd = close_x100[i] * held_shares[i] // 100
-        if stop_bps > 0 and worth_twd * BPS <= held_cost_twd[i] * (BPS - stop_bps):
-            reason = _STOP
-        elif target_x100[i] > 0 and (target_x100[i] - close_x100[i]) * BPS < exit_return_bps * close_x100[i]:
-            reason = _EXIT_FORECAST
-        elif sentiment_bps[i] != NO_SENTIMENT and sentiment_bps[i] <= exit_sentiment_bps:
-            reason = _EXIT_SENTIMENT
-        if reason == 0:
-            continue
-        limit = ceil_to_tick_x100(reference_x100[i] * (BPS - sell_offset_bps) // BPS, etf[i] != 0)
-        limit = max(limit, limit_down_x100(reference_x100[i], etf[i] != 0, pct))
-        order_limit_x100[i] = min(limit, limit_up_x100(reference_x100[i], etf[i] != 0, pct))
-        order_shares[i] = -held_shares[i]
-        order_reason[i] = reason
-        orders += 1
-
-    # Buys, best edge first; a tie goes to the stock that stands first, so that the order is total.
-    cash_left = cash_twd
-    slot_twd = min(equity_twd * invest_bps // BPS // top_k, max_order_twd)
-    while slots > 0:
-        best = -1
-        best_edge = 0
-        for i in range(n):
-            if held_shares[i] != 0 or order_shares[i] != 0 or tradable[i] == 0 or target_x100[i] == 0:
-                continue
-            if order_reason[i] != 0:
-                continue
-            if sentiment_bps[i] != NO_SENTIMENT and sentiment_bps[i] < min_sentiment_bps:
-                continue
-            # Whole costs of the round trip are taken off before ranking. 10^4 hundred-millionths are 1 bp.
-            edge_e8 = (target_x100[i] - close_x100[i]) * 100_000_000 // close_x100[i] - 2 * rate_e8 - tax_e8[i]
-            if edge_e8 < entry_edge_bps * 10_000:
-                continue
-            if best < 0 or edge_e8 > best_edge:
-                best = i
-                best_edge = edge_e8
-        if best < 0:
-            break
-        limit = floor_to_tick_x100(reference_x100[best] * (BPS + buy_offset_bps) // BPS, etf[best] != 0)
-        limit = min(limit, limit_up_x100(reference_x100[best], etf[best] != 0, pct))
-        limit = max(limit, limit_down_x100(reference_x100[best], etf[best] != 0, pct))
-        order_reason[best] = _ENTER  # looked at: one too dear for its slot leaves the slot to the next best
-        budget_twd = min(slot_twd, cash_left)
-        lots = budget_twd * 100 // (limit * lot_shares)
-        while lots > 0:
-            shares = lots * lot_shares
-            cost_twd = limit * shares // 100 + commission_twd(limit, shares, rate_e8, minimum_twd)
-            if cost_twd <= budget_twd:
-                order_shares[best] = shares
-                order_limit_x100[best] = limit
-                cash_left -= cost_twd
-                orders += 1
-                slots -= 1
-                break
-            lots -= 1
-    return orders
-
-
 def check_no_look_ahead(day: MarketDay) -> None:
     """Refuse a day that holds anything from after its close.
 
@@ -244,52 +91,111 @@ def check_no_look_ahead(day: MarketDay) -> None:
             )
 
 
-def decide(day: MarketDay, held: Portfolio, rules: Rules, costs: CostRates) -> Decision:
+def decide(
+    day: MarketDay,
+    held: Portfolio,
+    rules: Rules,
+    costs: CostRates,
+    *,
+    held_sessions: Mapping[str, int] | None = None,
+    unsettled_twd: int = 0,
+    strategy: Strategy = SHIPPED,
+) -> Decision:
     """Orders for the session after `day.session`, sells first. Pure: no clock, network, files or randomness.
+
+    `held_sessions` says at how many closes each held stock was held, the first included (1 where it is absent);
+    `unsettled_twd` is the part of the cash that sales brought and that can't be spent tonight.
 
     Raises:
         LookAheadError: a bar or forecast is from after `day.session`.
         KeyError: a held stock has no last close.
+        ValueError: `strategy` is not the one that the rules name.
     """
     check_no_look_ahead(day)
     symbols = sorted(day.closes_x100)
     missing = sorted(set(held.positions) - set(symbols))
     if missing:
         raise KeyError(f"{day.session}: no last close for the held {', '.join(missing)}")
-    return decision_from(_inputs(symbols, day, held, rules, costs))
+    inputs = _inputs(symbols, day, held, rules, costs)
+    inputs["stocks"]["held_sessions"] = [
+        (held_sessions or {}).get(symbol, 1) if symbol in held.positions else 0 for symbol in symbols
+    ]
+    inputs["cash"]["unsettled_twd"] = unsettled_twd
+    return decision_from(inputs, strategy)
 
 
-def decision_from(inputs: Mapping[str, Any]) -> Decision:
-    """The decision that follows from `inputs`, as `decide` has just made them or as a journal has kept them."""
+def strategy_of(inputs: Mapping[str, Any]) -> str:
+    """The name of the strategy that took a recorded decision."""
+    return str(inputs["rules"].get("strategy", SHIPPED.name))
+
+
+def decision_from(inputs: Mapping[str, Any], strategy: Strategy = SHIPPED) -> Decision:
+    """The decision that follows from `inputs`, as `decide` has just made them or as a journal has kept them.
+
+    Raises:
+        ValueError: another strategy's inputs.
+    """
+    if strategy.name != strategy_of(inputs):
+        raise ValueError(f"a decision of {strategy_of(inputs)} can't be taken by {strategy.name}")
+    orders = _planned(inputs, strategy)
+    return Decision(session=date.fromisoformat(inputs["day"]["session"]), orders=orders, inputs=inputs,
+                    sha256=_sha256(inputs, orders))  # fmt: skip
+
+
+def _planned(inputs: Mapping[str, Any], strategy: Strategy) -> tuple[Order, ...]:
+    """The strategy's orders, sells first, then by symbol."""
     session, symbols = date.fromisoformat(inputs["day"]["session"]), inputs["day"]["symbols"]
     n = len(symbols)
-    shares, limits, reasons = [0] * n, [0] * n, [0] * n
     # Journals of before ex-rights were known have no reference: it was the close.
-    stocks = {"reference_x100": inputs["stocks"]["close_x100"], **inputs["stocks"]}
-    plan_orders(**stocks, **inputs["cash"], **inputs["rules"],
-                order_shares=shares, order_limit_x100=limits, order_reason=reasons)  # fmt: skip
+    stocks = {"reference_x100": inputs["stocks"]["close_x100"], "held_sessions": [1] * n, **inputs["stocks"]}
+    cash = {"unsettled_twd": 0, **inputs["cash"]}
+    rules = {**_RULES_OF_BEFORE, **inputs["rules"]}
+    rates = Rates(cash["rate_e8"], cash["minimum_twd"])
+    view = View(
+        close_x100=stocks["close_x100"],
+        coming_x100=stocks["reference_x100"],
+        tradable=stocks["tradable"],
+        target_x100=stocks["target_x100"],
+        sentiment_bps=stocks["sentiment_bps"],
+        edge_e8=[0] * n,
+        ranked=[0] * n,
+        limit_pct=cash["pct"],
+        etf=stocks["etf"],
+        tax_e8=stocks["tax_e8"],
+    )
+    rank_edges(view, rates)
+    held = [i for i in range(n) if stocks["held_shares"][i]]
+    book = Book(
+        held=held + [0] * (n - len(held)),
+        shares=list(stocks["held_shares"]),
+        cost_twd=list(stocks["held_cost_twd"]),
+        opened=[1 - age for age in stocks["held_sessions"]],
+    )
+    worth_twd = sum(stocks["close_x100"][i] * stocks["held_shares"][i] // 100 for i in held)
+    purse = Purse(equity_twd=cash["cash_twd"] + worth_twd, spendable_twd=cash["cash_twd"] - cash["unsettled_twd"])
+    planned = Orders([0] * n, [0] * n, [0] * n, [0] * n)
+    knobs = Knobs(*(rules[name] for name in KNOBS))
+    count = strategy.plan(0, view, book, len(held), purse, rates, knobs, planned)
     orders = [
         Order(
-            symbol=symbols[i],
+            symbol=symbols[planned.stock[k]],
             decided=session,
-            side=Side.BUY if shares[i] > 0 else Side.SELL,
-            shares=abs(shares[i]),
-            limit_x100=limits[i],
-            reason=REASONS[reasons[i]],
+            side=Side.BUY if planned.shares[k] > 0 else Side.SELL,
+            shares=abs(planned.shares[k]),
+            limit_x100=planned.limit_x100[k],
+            reason=strategy.reasons.get(planned.reason[k], ""),
         )
-        for i in range(n)
-        if shares[i]
+        for k in range(count)
+        if planned.shares[k]
     ]
-    orders.sort(key=lambda order: (order.side is Side.BUY, order.symbol))
-    return Decision(session=session, orders=tuple(orders), inputs=inputs, sha256=_sha256(inputs, orders))
+    return tuple(sorted(orders, key=lambda order: (order.side is Side.BUY, order.symbol)))
 
 
 def _inputs(
     symbols: list[str], day: MarketDay, held: Portfolio, rules: Rules, costs: CostRates
 ) -> dict[str, dict[str, Any]]:
-    """The heart's arguments, as they are also stored and hashed: plain lists and integers."""
+    """The strategy's arguments, as they are also stored and hashed: plain lists and integers."""
     tradable = [int(symbol in day.bars and symbol not in day.blocked) for symbol in symbols]
-    targets = [_target_x100(day.forecasts.get(symbol)) for symbol in symbols]
     held_of = held.positions
     return {
         "day": {"session": day.session.isoformat(), "symbols": symbols},
@@ -297,7 +203,7 @@ def _inputs(
             "close_x100": [day.closes_x100[symbol] for symbol in symbols],
             "reference_x100": [day.reference_x100.get(symbol, day.closes_x100[symbol]) for symbol in symbols],
             "tradable": tradable,
-            "target_x100": targets,
+            "target_x100": [target_x100(day.forecasts.get(symbol)) for symbol in symbols],
             "sentiment_bps": [day.sentiment_bps.get(symbol, NO_SENTIMENT) for symbol in symbols],
             "held_shares": [held_of[symbol].shares if symbol in held_of else 0 for symbol in symbols],
             "held_cost_twd": [held_of[symbol].cost_twd if symbol in held_of else 0 for symbol in symbols],
@@ -310,11 +216,11 @@ def _inputs(
             "minimum_twd": costs.minimum_twd,
             "pct": limit_pct(day.session),
         },
-        "rules": {name: getattr(rules, name) for name in _KNOBS},
+        "rules": {one.name: getattr(rules, one.name) for one in fields(rules)},
     }
 
 
-def _target_x100(forecast: Forecast | None) -> int:
+def target_x100(forecast: Forecast | None) -> int:
     """The forecast's last close in hundredths, 0 for an abstention."""
     return 0 if forecast is None else to_x100(forecast.target.quantize(Decimal("0.01")))
 
