@@ -7,9 +7,9 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -22,15 +22,15 @@ from backtest.kernel import Options
 from backtest.replay import market_days
 from backtest.run import Asked, code_version, load
 from backtest.score import sessions_a_year
-from backtest.sweep_engine import Chunk, Engine, Local, source_digest
+from backtest.sweep_engine import Chunk, Engine, source_digest
 from backtest.sweep_job import Job, compute, schema_of, tape_digest
 from backtest.sweep_parts import RESULTS, Parts
 from backtest.sweep_results import Results, read_results
-from backtest.sweep_space import KNOBS, Space, rules_of, space_of
+from backtest.sweep_space import Space, space_of
 from backtest.tape import Tape, tape_of
 from backtest.trials import Trial, TriedOn, record_trials, set_id
 from bot.config import Config
-from bot.core.rule import KNOB_RANGES
+from bot.core.rule import KNOBS
 from bot.errors import Refused
 from bot.sweep_config import check_knobs
 
@@ -55,6 +55,8 @@ class Changes:
     sets: int | None = None
     seed: int | None = None
     objective: Any = None
+    train: int | None = None
+    trade: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -215,7 +217,7 @@ def _all(sweep: Sweep, engine: Engine, keeper: _Keeper) -> None:
     keeper.watch.start(sweep.size, sweep.size - sum(rows[index] for index in missing))
     chunks = (Chunk(index, firsts[index], sweep.space.matrix(firsts[index], sweep.chunk)) for index in missing)
     for chunk, table in engine.tables(sweep.job, chunks):
-        keeper.keep(chunk.index, table)
+        keeper.keep(chunk.part, table)
 
 
 def _guided(sweep: Sweep, keeper: _Keeper) -> None:
@@ -260,7 +262,7 @@ def load_tape(config: Config, asked: Asked) -> tuple[Tape, str, float, list[str]
     """
     loaded = load(config, asked)
     if asked.forecaster == "all":
-        told = [one for one in loaded.forecasters if isinstance(one, Stored)]
+        told: list[Forecaster] = [one for one in loaded.forecasters if isinstance(one, Stored)]
         if not told:
             raise Refused("no stored forecasts to sweep over: run the daemon, or ask with --forecaster bestfourpoint")
     else:
@@ -289,12 +291,11 @@ def check_forecasts(tape: Tape, name: str, first: int, last: int) -> None:
 
 def silent_notes(tape: Tape, name: str) -> Iterator[str]:
     """A line on the sessions without a forecast."""
-    spoken = (tape.target_x100[:-1] > 0).any(axis=1)
+    spoken = np.any(tape.target_x100[:-1] > 0, axis=1)
     if not spoken.all():
         first = tape.sessions[int(np.argmin(spoken))]
-        yield (
-            f"{name}: no forecast as of {int((~spoken).sum())} of {len(spoken)} sessions, the first {first}: it abstains"
-        )
+        silent = int(np.sum(~spoken))
+        yield f"{name}: no forecast as of {silent} of {len(spoken)} sessions, the first {first}: it abstains"
 
 
 def _notes(forecaster: Forecaster, config: Config) -> Iterable[str]:
@@ -340,8 +341,10 @@ def _changed(config: Config, changes: Changes) -> Config:
         Refused: one of them is out of range.
     """
     told = {name: value for name, value in asdict(changes).items() if value is not None}
+    spans = {f"{name}_sessions": told.pop(name) for name in ("train", "trade") if name in told}
     try:
-        sweep = dataclasses.replace(config.sweep, **told)
+        walk = dataclasses.replace(config.sweep.walk_forward, **spans)
+        sweep = dataclasses.replace(config.sweep, walk_forward=walk, **told)
         check_knobs(sweep, config.rules)
     except ValueError as wrong:
         raise Refused(str(wrong)) from wrong

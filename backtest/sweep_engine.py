@@ -22,9 +22,9 @@ SOURCES: Final = ("bot/core", "bot/strategies", "backtest")  # what the figures 
 
 
 class Chunk(NamedTuple):
-    """Some sets: `index` names the part, `first` is the number of the first set."""
+    """Some sets: `part` is the number of the file, `first` that of the first set."""
 
-    index: int
+    part: int
     first: int
     matrix: Matrix
 

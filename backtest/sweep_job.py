@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from backtest.kernel import Options, play_many
 from backtest.score import LEAST_FOR_A_YEAR
-from backtest.sweep_space import KNOBS, Matrix
+from backtest.sweep_space import Matrix
 from backtest.tape import Tape
+from bot.core.rule import KNOBS
 
 # What is told of a set under each fill rule, as columns like `open_net_return`. Returns and drawdowns are fractions,
 # `sharpe` is a year's (null: it never traded, or too few sessions), `turnover` the value of all fills, both sides, over

@@ -62,7 +62,9 @@ class Results:
     @cached_property
     def traded(self) -> npt.NDArray[np.bool_]:
         """Which sets had a fill under any rule: of the others every figure is an empty zero."""
-        return np.any([self.column(f"{rule}_fills") > 0 for rule in self.fill_rules], axis=0)
+        return np.asarray(
+            np.any([self.column(f"{rule}_fills") > 0 for rule in self.fill_rules], axis=0), dtype=np.bool_
+        )
 
     def objective(self, kind: Objective) -> Floats:
         """What a search wants most of each set."""
@@ -103,7 +105,10 @@ def objective(kind: Objective, net_return: Floats, sharpe: Floats, drawdown: Flo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatMap:
-    """The median of the worst rule's return for each cell of two knobs; NaN where no set fell. Rows are `down`'s."""
+    """The median of the worst rule's return over the sets of each cell that traded; NaN where none did.
+
+    Rows are `down`'s values, columns `across`'s.
+    """
 
     across: str
     down: str
@@ -124,14 +129,15 @@ def heat_map(results: Results, across: str, down: str) -> HeatMap:
             raise Refused(f"--heat {name}: not swept; the sweep has {', '.join(results.swept)}")
     if across == down:
         raise Refused(f"--heat needs two knobs, not {across} twice")
-    gain = results.worst("net_return")
+    gain, traded = results.worst("net_return"), results.traded
     across_of, across_labels = _bins(results.column(across))
     down_of, down_labels = _bins(results.column(down))
     median = np.full((len(down_labels), len(across_labels)), np.nan)
     sets = np.zeros(median.shape, dtype=np.int64)
-    for row, column in {(int(row), int(column)) for row, column in zip(down_of, across_of, strict=True)}:
-        cell = gain[(down_of == row) & (across_of == column)]
-        median[row, column], sets[row, column] = np.median(cell), len(cell)
+    for row, column in np.ndindex(median.shape):
+        cell = gain[(down_of == row) & (across_of == column) & traded]
+        if len(cell):
+            median[row, column], sets[row, column] = np.median(cell), len(cell)
     return HeatMap(
         across=across,
         down=down,

@@ -14,16 +14,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from backtest.kernel import Options, Run, start
+from backtest.kernel import Options
 from backtest.score import LEAST_FOR_A_YEAR
 from backtest.sweep import Sweep, Watch, check_forecasts, strategy_of, trials_in, tried_on
 from backtest.sweep_engine import Chunk, Engine
 from backtest.sweep_job import Job, cut, session_moments
 from backtest.sweep_results import Results
-from backtest.sweep_space import KNOBS, rules_of
-from backtest.tape import Tape
+from backtest.sweep_space import rules_of
 from backtest.trials import Trial, record_trials, set_id
-from bot.core.decide import Rules
+from backtest.walk_ledger import Walk, walk
+from bot.core.rule import KNOBS, Rules
 from bot.errors import Refused
 
 STRATEGY: Final = "+walk-forward"  # a walk-forward run is itself a trial, of the strategy's name with this behind it
@@ -62,18 +62,12 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """The out-of-sample line under one fill rule: `equity_twd` from the evening of the first decision on."""
+    """The out-of-sample line under one fill rule, and each window's part of it."""
 
     fill_rule: str
-    equity_twd: tuple[int, ...]
+    walk: Walk
     whole: Told
     by_window: tuple[Told, ...]
-    trades: int
-    fills: int
-    fees_twd: int
-    taxes_twd: int
-    dividends_twd: int
-    turnover_twd: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,17 +135,6 @@ def walk_forward(sweep: Sweep, engine: Engine, db: Any, now: datetime, watch: Wa
     return walked
 
 
-def walk(tape: Tape, schedule: Sequence[tuple[Window, Rules]], options: Options) -> Run:
-    """The ledger over the trading rows of `schedule`, each with its own rules, on one account that is never reset.
-
-    The first decision is taken on the last training session, with the first window's rules.
-    """
-    run = start(tape, options, schedule[0][0].trade_first - 1)
-    for window, rules in schedule:
-        run.play(rules, window.trade_first, window.trade_last)
-    return run
-
-
 def _choose(sweep: Sweep, engine: Engine, span: Window, db: Any, now: datetime, watch: Watch) -> Chosen:
     """The set that was best in training, the first of equals; nothing after the training sessions is looked at."""
     training = cut(sweep.job.tape, span.train_first, span.trade_first)
@@ -201,22 +184,14 @@ def _winner(sweep: Sweep, span: Window, results: Results, place: int) -> Chosen:
 
 def _line(sweep: Sweep, schedule: Sequence[tuple[Window, Rules]], options: Options) -> Line:
     """The out-of-sample line under one fill rule."""
-    run = walk(sweep.job.tape, schedule, options)
-    first = schedule[0][0].trade_first - 1
-    year = sweep.job.year_sessions
-    equity = run.equity_twd[first:]
-    spans = [(window.trade_first - 1 - first, window.trade_last - first) for window, _ in schedule]
+    spans = [(window.trade_first, window.trade_last) for window, _ in schedule]
+    walked = walk(sweep.job.tape, [(*span, rules) for span, (_, rules) in zip(spans, schedule, strict=True)], options)
+    year, first = sweep.job.year_sessions, spans[0][0]
     return Line(
         fill_rule=options.fill_rule,
-        equity_twd=tuple(equity),
-        whole=told_of(equity, year),
-        by_window=tuple(told_of(equity[begin:end], year) for begin, end in spans),
-        trades=run.trades,
-        fills=run.fills,
-        fees_twd=run.fees_twd,
-        taxes_twd=run.taxes_twd,
-        dividends_twd=run.dividends_twd,
-        turnover_twd=run.turnover_twd,
+        walk=walked,
+        whole=told_of(walked.equity_twd, year),
+        by_window=tuple(told_of(walked.equity_twd[begin - first : end - first + 1], year) for begin, end in spans),
     )
 
 
