@@ -144,7 +144,7 @@ def rules_matrix(rules: list[Rules]) -> Ints:
 
 def play(tape: Tape, rules: Rules, options: Options) -> Played:
     """One set as plain Python, exactly as the daemon would decide, with every fill."""
-    tables = Tables(*(table.tolist() for table in _tables(tape)))
+    tables = Tables(*(table.tolist() for table in tables_of(tape)))
     n, rows = len(tape.symbols), len(tape.sessions)
     rank_sessions(tables, options.rates)
     accounts = empty_accounts(n, options.start_cash_twd)
@@ -180,7 +180,7 @@ def play_many(tape: Tape, matrix: Ints, options: Options, *, keep_equity: bool =
         Refused: the matrix has another width, or a knob is out of its range.
     """
     check_matrix(matrix)
-    tables = _tables(tape)
+    tables = tables_of(tape)
     rank, play_sets = compiled(options.strategy.plan)
     rank(tables, options.rates)
     sets, sessions = len(matrix), len(tape.sessions)
@@ -220,7 +220,7 @@ def check_matrix(matrix: Ints) -> None:
             raise Refused(f"set {first}: `{name}` is {matrix[first, column]}, not between {low} and {high}")
 
 
-def _tables(tape: Tape) -> Tables:
+def tables_of(tape: Tape) -> Tables:
     """The tape as the rule and the ledger read it; edges and ranks are still to be filled in."""
     pct = limit_pcts(tape.sessions)
     eventful = ((tape.dividend_e8 != 0) | (tape.share_ratio_e8 != ONE_E8)).any(axis=1).astype(np.int64)

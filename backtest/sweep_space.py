@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass, fields
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bot.core.decide import Rules
+from bot.core.rule import KNOBS, Rules
 from bot.sweep_config import Knob, KnobRange, SweepConfig
-
-KNOBS: Final = tuple(knob.name for knob in fields(Rules))  # the columns of a matrix of sets, in this order
 
 Matrix = npt.NDArray[np.int64]
 
@@ -72,7 +70,8 @@ def filled(base: Rules, columns: dict[str, Matrix], count: int) -> Matrix:
 
 def rules_of(row: Any, base: Rules) -> Rules:
     """One row of a matrix as the rule's knobs."""
-    return dataclasses.replace(base, **{name: int(row[place]) for place, name in enumerate(KNOBS)})
+    knobs: dict[str, Any] = {name: int(row[place]) for place, name in enumerate(KNOBS)}
+    return dataclasses.replace(base, **knobs)
 
 
 def uniforms(seed: int, name: str, first: int, count: int) -> npt.NDArray[np.float64]:

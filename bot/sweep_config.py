@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from bot.core.decide import Rules
+from bot.core.rule import KNOBS, Rules
 
 Method = Literal["grid", "random"]
 Objective = Literal["return", "sharpe", "calmar"]
@@ -117,20 +117,23 @@ def check_knobs(sweep: SweepConfig, rules: Rules) -> None:
     Raises:
         ValueError: one line with the knob, the value and its range; a grid that can't be, or is too large.
     """
-    known = [knob.name for knob in dataclasses.fields(Rules)]
     for name, knob in sweep.knobs.items():
-        if name not in known:
-            raise ValueError(f"`sweep.knobs.{name}`: the rule has no such knob; it has {', '.join(known)}")
+        if name not in KNOBS:
+            raise ValueError(f"`sweep.knobs.{name}`: the rule has no such knob; it has {', '.join(KNOBS)}")
         ends = (min(knob), max(knob)) if isinstance(knob, tuple) else (knob.low, knob.high)
         for value in ends:
             try:
-                dataclasses.replace(rules, **{name: value})
+                dataclasses.replace(rules, **_knob(name, value))
             except ValueError as wrong:
                 raise ValueError(f"`sweep.knobs.{name}`: {value} is out of range, {wrong}") from wrong
     if sweep.method == "grid" and sweep.grid_size > sweep.most_sets:
         raise ValueError(
             f"the grid of `sweep.knobs` has {sweep.grid_size:,} sets, more than `sweep.most_sets` {sweep.most_sets:,}"
         )
+
+
+def _knob(name: str, value: int) -> dict[str, Any]:
+    return {name: value}
 
 
 def unknown_knob_key(told: Any) -> str | None:
