@@ -13,7 +13,7 @@ that session must stay the same, and after it no rule can choose better than cha
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from math import sqrt
@@ -226,7 +226,8 @@ def _leaks(
             other = without_future(data, symbol, session, coming, How.REPLACED, chance)
         for rule, own, leaks in zip(rules, steps, found, strict=True):
             leak = _leak(rule, data, other, sessions, own, place, symbol, how)
-            leaks += [leak] if leak else []
+            if leak:
+                leaks.append(leak)
     return found
 
 

@@ -22,7 +22,7 @@ from backtest.score import Score, score, sessions_a_year, worst
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database
 from bot.config import Config
-from bot.core.decide import BPS
+from bot.core.decide import BPS, MarketDay
 from bot.core.forecast import Forecast, Sentiment, mean_score
 from bot.errors import Refused
 from bot.universe import load_universe
@@ -82,8 +82,10 @@ def run_backtest(config: Config, asked: Asked) -> Backtest:
     """
     loaded = load(config, asked)
     history, sessions, forecasters = loaded.history, loaded.sessions, loaded.forecasters
-    runs = [run for one in forecasters for run in _replay_all(history, sessions, one, config)]
-    runs.append(_hold(history, sessions, config))
+    runs = [
+        run for one in forecasters for run in replay_all(history, market_days(history, sessions, one), one.name, config)
+    ]
+    runs.append(hold_run(history, sessions, config))
     year_sessions = sessions_a_year(history)
     return Backtest(
         run_id=_run_id(config, history, sessions, forecasters),
@@ -268,22 +270,21 @@ def _sentiment_by_session(
 # --- what it does -----------------------------------------------------------------------------------------
 
 
-def _replay_all(history: History, sessions: Sequence[date], forecaster: Forecaster, config: Config) -> Iterator[Run]:
-    """One run for each fill rule of the config."""
-    days = market_days(history, sessions, forecaster)
+def replay_all(history: History, days: Sequence[MarketDay], forecaster: str, config: Config) -> Iterator[Run]:
+    """One run over `days`, which `forecaster` told, for each fill rule of the config."""
     cash_twd = config.backtest.start_cash_twd
     for fill_rule in config.backtest.fill_rules:
         steps = replay(history, days, cash_twd, config.rules, config.costs, fill_rule)
         yield Run(
-            forecaster=forecaster.name,
+            forecaster=forecaster,
             fill_rule=fill_rule,
-            first=sessions[0],
+            first=days[0].session,
             start_cash_twd=cash_twd,
             steps=tuple(steps),
         )
 
 
-def _hold(history: History, sessions: Sequence[date], config: Config) -> Run:
+def hold_run(history: History, sessions: Sequence[date], config: Config) -> Run:
     """Buy-and-hold over the same sessions, with the same cash, costs and lots."""
     cash_twd = config.backtest.start_cash_twd
     steps = hold(history, sessions, cash_twd, config.costs, config.rules.lot_shares)

@@ -210,6 +210,7 @@ class BacktestConfig:
     fill_rules: tuple[FillRule, ...]
     start_cash_twd: int
     reports: Path
+    language: Literal["zh-TW", "en", "both"]
 
     def __post_init__(self) -> None:
         """Refuse a report without a fill rule."""
