@@ -1,6 +1,6 @@
 """Does a rule see the future? Its decisions must not change when what comes after them does.
 
-Two tests through the path that a backtest takes (History's as-of reads -> forecasts -> MarketDay -> decision):
+Tests through the path that a backtest takes (History's as-of reads -> forecasts -> MarketDay -> decision):
 
 *Cuts.* For a random session and stock, everything about that stock after that session is cut, scrambled or replaced,
 everything is built anew, and the decision of that session is taken again: its hash, which covers inputs and orders,
@@ -8,6 +8,8 @@ must be the same.
 
 *The canary.* The whole market after a session is drawn anew, so that the past says nothing about it. Decisions up to
 that session must stay the same, and after it no rule can choose better than chance: one that still does, looks ahead.
+
+*Compiled.* The rule as a sweep compiles it must be worth the same every day as the replay's.
 """
 
 from __future__ import annotations
@@ -51,6 +53,9 @@ class Rule(Protocol):
 
     def steps(self, data: Data, days: Sequence[MarketDay]) -> Sequence[Step]:
         """A replay over `days`, from cash alone."""
+
+    def compiled_equity_twd(self, data: Data, days: Sequence[MarketDay]) -> Sequence[int]:
+        """What the rule compiled for a sweep is worth at the close of each of `days`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +136,12 @@ class Checked:
     seed: int
     leaks: tuple[Leak, ...]
     canary: Canary
+    compiled_differs: date | None
 
     @property
     def clean(self) -> bool:
-        """Whether neither test found anything."""
-        return not self.leaks and self.canary.sings
+        """Whether no test found anything."""
+        return not self.leaks and self.canary.sings and self.compiled_differs is None
 
     @property
     def verdict(self) -> str:
@@ -143,6 +149,9 @@ class Checked:
         if self.leaks:
             found = f"{len(self.leaks)} of {self.cuts} cuts changed a decision"
             return f"{self.rule} looks ahead: {found}; {self.leaks[0].line}"
+        if self.compiled_differs:
+            differs = f"compiled it is worth something else from {self.compiled_differs} on than as plain Python"
+            return f"{self.rule} looks ahead: {differs}: it reads beyond the one session that it is handed"
         if not self.canary.sings:
             return f"{self.rule} looks ahead: {self.canary.line}"
         return (
@@ -163,7 +172,8 @@ def check(rules: Sequence[Rule], data: Data, sessions: Sequence[date], *, cuts: 
     if len(sessions) < LEAST_SESSIONS:
         raise Refused(f"{len(sessions)} sessions are too few to look for look-ahead: at least {LEAST_SESSIONS}")
     chance = random.Random(seed)  # noqa: S311  (a test's seed, no secret)
-    steps = [_real_steps(rule, data, sessions) for rule in rules]
+    played = [_real_steps(rule, data, sessions) for rule in rules]
+    steps = [one for one, _ in played]
     leaks = _leaks(rules, data, sessions, steps, _cuts(data.history, sessions, cuts, chance), chance)
     after = sessions[chance.randrange(len(sessions) // 4, len(sessions) // 2)]
     other = drawn_anew(data, after, chance)
@@ -177,21 +187,29 @@ def check(rules: Sequence[Rule], data: Data, sessions: Sequence[date], *, cuts: 
             seed=seed,
             leaks=tuple(found),
             canary=_canary(rule, data.history, other, sessions, own, after),
+            compiled_differs=differs,
         )
-        for rule, own, found in zip(rules, steps, leaks, strict=True)
+        for rule, (own, differs), found in zip(rules, played, leaks, strict=True)
     ]
 
 
-def _real_steps(rule: Rule, data: Data, sessions: Sequence[date]) -> Sequence[Step]:
-    """The rule's replay of what really came.
+def _real_steps(rule: Rule, data: Data, sessions: Sequence[date]) -> tuple[Sequence[Step], date | None]:
+    """The rule's replay of what really came, and the first session at which the compiled one is worth something else.
+
+    A strategy is handed the numbers of one session. In plain Python there is nothing beyond them; compiled, an index
+    that is too large reads the next session's.
 
     Raises:
         Refused: it fails, as a strategy does that reads beyond the one session it is handed.
     """
     try:
-        return rule.steps(data, rule.days(data, sessions))
+        days = rule.days(data, sessions)
+        steps = rule.steps(data, days)
     except (IndexError, KeyError, TypeError, ZeroDivisionError) as error:
         raise Refused(f"{rule.name} fails on the real data: {type(error).__name__}: {error}") from error
+    compiled = rule.compiled_equity_twd(data, days)[1:]
+    differs = (one.session for one, worth_twd in zip(steps, compiled, strict=True) if one.equity_twd != worth_twd)
+    return steps, next(differs, None)
 
 
 # --- cuts -----------------------------------------------------------------------------------------------------

@@ -81,9 +81,7 @@ def plan_random(
         if view.tradable[i] != 0 and now - book.opened[i] + 1 >= stay_sessions(rules, view, book.opened[i], i):
             orders.stock[count] = i
             orders.shares[count] = -book.shares[i]
-            orders.limit_x100[count] = sell_limit_x100(
-                view.coming_x100[i], rules.sell_offset_bps, view.etf[i] != 0, view.limit_pct
-            )
+            orders.limit_x100[count] = sell_limit_x100(i, view, rules.sell_offset_bps)
             orders.reason[count] = _SELL
             count += 1
 
@@ -101,7 +99,7 @@ def plan_random(
                 taken = taken or orders.stock[k] == i
             if taken:
                 continue
-            limit = buy_limit_x100(view.coming_x100[i], rules.buy_offset_bps, view.etf[i] != 0, view.limit_pct)
+            limit = buy_limit_x100(i, view, rules.buy_offset_bps)
             shares = affordable_shares(limit, min(slot_twd, cash_left), rules.lot_shares, rates)
             if shares > 0:
                 orders.stock[count] = i

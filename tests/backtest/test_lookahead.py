@@ -15,6 +15,7 @@ from markets import RULES, random_market
 
 from backtest.forecasters import BestFourPoint, Forecaster, Naive, Stored, flat_forecast
 from backtest.history import History, Known
+from backtest.kernel import Options
 from backtest.lookahead import Checked, check, edge
 from backtest.scrambled import Data, How, drawn_anew, without_future
 from backtest.shipped_rule import ForecastRule
@@ -51,9 +52,8 @@ class Told:
 
 
 def rule(forecaster: Callable[[Data], Forecaster], name: str = "planted") -> ForecastRule:
-    return ForecastRule(
-        name=name, forecaster=forecaster, rules=RULES, costs=RATES, cash_twd=100_000_000, fill_rule="open"
-    )
+    options = Options(fill_rule="open", start_cash_twd=100_000_000, costs=RATES)
+    return ForecastRule(name=name, forecaster=forecaster, rules=RULES, options=options)
 
 
 def checked(forecaster: Callable[[Data], Forecaster], data: Data | None = None, cuts: int = 40) -> Checked:
