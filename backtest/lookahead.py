@@ -163,8 +163,12 @@ class Checked:
         return asdict(self) | {"clean": self.clean, "verdict": self.verdict, "identical": self.cuts - len(self.leaks)}
 
 
-def check(rules: Sequence[Rule], data: Data, sessions: Sequence[date], *, cuts: int, seed: int) -> list[Checked]:
-    """Both tests of each of `rules` over `sessions` of `data`; they share the cuts.
+def check(
+    rules: Sequence[Rule], data: Data, sessions: Sequence[date], *, cuts: int, seed: int, compiled: bool = True
+) -> list[Checked]:
+    """All tests of each of `rules` over `sessions` of `data`; they share the cuts.
+
+    `compiled` off leaves out the third: numba takes some 10 s for a strategy that it has not seen before.
 
     Raises:
         Refused: too few sessions, or a rule fails on the real data already.
@@ -172,7 +176,7 @@ def check(rules: Sequence[Rule], data: Data, sessions: Sequence[date], *, cuts: 
     if len(sessions) < LEAST_SESSIONS:
         raise Refused(f"{len(sessions)} sessions are too few to look for look-ahead: at least {LEAST_SESSIONS}")
     chance = random.Random(seed)  # noqa: S311  (a test's seed, no secret)
-    played = [_real_steps(rule, data, sessions) for rule in rules]
+    played = [_real_steps(rule, data, sessions, compiled=compiled) for rule in rules]
     steps = [one for one, _ in played]
     leaks = _leaks(rules, data, sessions, steps, _cuts(data.history, sessions, cuts, chance), chance)
     after = sessions[chance.randrange(len(sessions) // 4, len(sessions) // 2)]
@@ -193,7 +197,9 @@ def check(rules: Sequence[Rule], data: Data, sessions: Sequence[date], *, cuts: 
     ]
 
 
-def _real_steps(rule: Rule, data: Data, sessions: Sequence[date]) -> tuple[Sequence[Step], date | None]:
+def _real_steps(
+    rule: Rule, data: Data, sessions: Sequence[date], *, compiled: bool
+) -> tuple[Sequence[Step], date | None]:
     """The rule's replay of what really came, and the first session at which the compiled one is worth something else.
 
     A strategy is handed the numbers of one session. In plain Python there is nothing beyond them; compiled, an index
@@ -207,8 +213,10 @@ def _real_steps(rule: Rule, data: Data, sessions: Sequence[date]) -> tuple[Seque
         steps = rule.steps(data, days)
     except (IndexError, KeyError, TypeError, ZeroDivisionError) as error:
         raise Refused(f"{rule.name} fails on the real data: {type(error).__name__}: {error}") from error
-    compiled = rule.compiled_equity_twd(data, days)[1:]
-    differs = (one.session for one, worth_twd in zip(steps, compiled, strict=True) if one.equity_twd != worth_twd)
+    if not compiled:
+        return steps, None
+    line = rule.compiled_equity_twd(data, days)[1:]
+    differs = (one.session for one, worth_twd in zip(steps, line, strict=True) if one.equity_twd != worth_twd)
     return steps, next(differs, None)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from statistics import fmean, pstdev
 
 import pytest
-from builders import RATES, TAIPEI, days, forecast
+from builders import RATES, TAIPEI, at, days, forecast
 from markets import RULES, random_market
 
 from backtest.forecasters import BestFourPoint, Forecaster, Naive, Stored, flat_forecast
@@ -20,10 +21,12 @@ from backtest.lookahead import Checked, check, edge
 from backtest.scrambled import Data, How, drawn_anew, without_future
 from backtest.shipped_rule import ForecastRule
 from bot.adapters.twstock_signals import best_four_point
+from bot.core.decide import MarketDay
 from bot.core.exrights import ExRight
 from bot.core.forecast import Forecast
 from bot.core.market import from_x100
 from bot.errors import Refused
+from bot.strategies.registry import find_strategy
 
 SESSIONS = days(date(2024, 1, 2), 140)
 MARKET = random_market(["1101", "2317", "2330", "2382", "2454", "3008"], SESSIONS)
@@ -57,7 +60,7 @@ def rule(forecaster: Callable[[Data], Forecaster], name: str = "planted") -> For
 
 
 def checked(forecaster: Callable[[Data], Forecaster], data: Data | None = None, cuts: int = 40) -> Checked:
-    [told] = check([rule(forecaster)], data or Data(history=MARKET), SESSIONS, cuts=cuts, seed=20261122)
+    [told] = check([rule(forecaster)], data or Data(history=MARKET), SESSIONS, cuts=cuts, seed=20261122, compiled=False)
     return told
 
 
@@ -146,7 +149,7 @@ def test_an_honest_rule_passes_every_cut_and_the_canary() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_seed_accuses_an_honest_rule(seed: int) -> None:
-    [told] = check([rule(reversal)], Data(history=MARKET), SESSIONS, cuts=6, seed=seed)
+    [told] = check([rule(reversal)], Data(history=MARKET), SESSIONS, cuts=6, seed=seed, compiled=False)
     assert told.clean, told.verdict
 
 
@@ -244,6 +247,154 @@ def test_a_mood_of_tomorrow_is_caught() -> None:
     assert {leak.field for leak in told.leaks} == {"sentiment_bps"}
 
 
+class ReadsTheNextOpen(ForecastRule):
+    """Looks ahead through the reference price: limits count from the open of the session to come."""
+
+    def day(self, data: Data, session: date, coming: date) -> MarketDay:
+        return self._with_opens(data, super().day(data, session, coming), coming)
+
+    def days(self, data: Data, sessions: Sequence[date]) -> Sequence[MarketDay]:
+        told = super().days(data, sessions)
+        return [*(self._with_opens(data, one, after) for one, after in zip(told, sessions[1:], strict=False)), told[-1]]
+
+    def _with_opens(self, data: Data, day: MarketDay, coming: date) -> MarketDay:
+        known = data.history.after(coming)
+        opens = {symbol: quote.open_x100 for symbol in day.bars if (quote := known.quote(symbol))}
+        return replace(day, reference_x100=opens)
+
+
+def test_a_reference_price_of_tomorrow_is_caught() -> None:
+    honest = rule(reversal)
+    peeking = ReadsTheNextOpen(name="planted", forecaster=honest.forecaster, rules=honest.rules, options=honest.options)
+    [told] = check([peeking], Data(history=MARKET), SESSIONS, cuts=60, seed=2, compiled=False)
+    assert len(told.leaks) > 40
+    assert {leak.field for leak in told.leaks} == {"reference_x100"}
+    assert all(leak.field_of == leak.symbol for leak in told.leaks)
+    assert any(leak.order for leak in told.leaks), "and orders follow it"
+
+
+def ex_date(symbol: str, place: int, known: int) -> ExRight:
+    """A dividend of SESSIONS[place] that was told in the evening of SESSIONS[known]."""
+    close = MARKET.closes_x100(SESSIONS[place - 1])[symbol]
+    return ExRight(
+        symbol=symbol, ex_date=SESSIONS[place], kind="dividend", previous_x100=close, reference_x100=close * 96 // 100,
+        source="test", known_at=at(SESSIONS[known], "17:00"), cash_dividend=from_x100(close - close * 96 // 100),
+    )  # fmt: skip
+
+
+def test_ex_dates_are_known_the_evening_before_and_not_earlier() -> None:
+    """Honest with dividends in it: those to come are cut and changed, and no decision is."""
+    events = tuple(ex_date(symbol, place, place - 1) for symbol in MARKET.symbols for place in range(9, 139, 13))
+    data = Data(history=MARKET, ex_rights=events)
+    [told] = check([rule(reversal)], data, SESSIONS, cuts=150, seed=4, compiled=False)
+    assert told.clean, told.verdict
+
+
+class ReadsDividendsToCome(ForecastRule):
+    """Looks ahead in the ex-dates: it knows today what goes ex within ten sessions."""
+
+    def day(self, data: Data, session: date, coming: date) -> MarketDay:
+        return self._with_dividends(data, super().day(data, session, coming))
+
+    def days(self, data: Data, sessions: Sequence[date]) -> Sequence[MarketDay]:
+        return [self._with_dividends(data, one) for one in super().days(data, sessions)]
+
+    def _with_dividends(self, data: Data, day: MarketDay) -> MarketDay:
+        place = SESSIONS.index(day.session)
+        soon = SESSIONS[place + 1 : place + 11]
+        rich = {one.symbol: 500 for one in data.ex_rights if one.ex_date in soon}
+        return replace(day, sentiment_bps=rich)
+
+
+def test_a_dividend_to_come_is_caught() -> None:
+    honest = rule(reversal)
+    events = tuple(ex_date(symbol, place, place - 1) for symbol in MARKET.symbols for place in range(9, 139, 13))
+    peeking = ReadsDividendsToCome(
+        name="planted", forecaster=honest.forecaster, rules=honest.rules, options=honest.options
+    )
+    [told] = check([peeking], Data(history=MARKET, ex_rights=events), SESSIONS, cuts=60, seed=5, compiled=False)
+    assert told.leaks
+    assert {leak.field for leak in told.leaks} == {"sentiment_bps"}
+
+
+# --- strategies of users ------------------------------------------------------------------------------------------
+
+HONEST = """
+from bot.core.rule import plan_orders
+
+
+def plan(now, view, book, holdings, purse, rates, rules, orders):
+    return plan_orders(now, view, book, holdings, purse, rates, rules, orders)
+"""
+
+# With more stocks than the trial market has, an index beyond the last one.
+READS_BEYOND = """
+from bot.core.rule import plan_orders
+
+
+def plan(now, view, book, holdings, purse, rates, rules, orders):
+    n = len(view.etf)
+    if n > 3 and view.close_x100[n] < 0:
+        return 0
+    return plan_orders(now, view, book, holdings, purse, rates, rules, orders)
+"""
+
+# The same, and it does not stumble: in plain Python it sees nothing there, compiled the next session's closes.
+READS_BEYOND_AND_HIDES_IT = """
+from bot.core.rule import plan_orders
+
+
+def tomorrow(view, i):
+    try:
+        return view.close_x100[len(view.etf) + i]
+    except Exception:
+        return 0
+
+
+def plan(now, view, book, holdings, purse, rates, rules, orders):
+    count = plan_orders(now, view, book, holdings, purse, rates, rules, orders)
+    kept = 0
+    for k in range(count):
+        i = orders.stock[k]
+        after = tomorrow(view, i)
+        if after == 0 or orders.shares[k] < 0 or after > view.close_x100[i]:
+            orders.stock[kept] = i
+            orders.shares[kept] = orders.shares[k]
+            orders.limit_x100[kept] = orders.limit_x100[k]
+            orders.reason[kept] = orders.reason[k]
+            kept += 1
+    return kept
+"""
+
+
+def by_file(folder: Path, text: str) -> ForecastRule:
+    """The strategy in a file of the user's."""
+    path = folder / "mine.py"
+    path.write_text(text, encoding="utf-8")
+    rules = replace(RULES, strategy=str(path))
+    options = Options(
+        fill_rule="open", start_cash_twd=100_000_000, costs=RATES, strategy=find_strategy.__wrapped__(str(path))
+    )
+    return ForecastRule(name="mine", forecaster=reversal, rules=rules, options=options)
+
+
+def test_a_strategy_of_the_users_that_is_honest_passes(tmp_path: Path) -> None:
+    [told] = check([by_file(tmp_path, HONEST)], Data(history=MARKET), SESSIONS, cuts=20, seed=6, compiled=False)
+    assert told.clean, told.verdict
+
+
+def test_a_strategy_that_reads_beyond_its_session_fails_before_it_trades(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="mine fails on the real data: IndexError"):
+        check([by_file(tmp_path, READS_BEYOND)], Data(history=MARKET), SESSIONS, cuts=1, seed=6, compiled=False)
+
+
+def test_a_strategy_that_only_looks_ahead_when_compiled_is_caught(tmp_path: Path) -> None:
+    [told] = check([by_file(tmp_path, READS_BEYOND_AND_HIDES_IT)], Data(history=MARKET), SESSIONS, cuts=5, seed=6)
+    assert not told.leaks, "as plain Python it sees nothing"
+    assert told.compiled_differs is not None
+    assert f"compiled it is worth something else from {told.compiled_differs} on" in told.verdict
+
+
 def test_the_canary_catches_tomorrows_close_by_itself() -> None:
     told = checked(tomorrows_close, cuts=0)
     assert (told.leaks, told.clean) == ((), False)
@@ -253,7 +404,7 @@ def test_the_canary_catches_tomorrows_close_by_itself() -> None:
 
 
 def test_the_edge_of_orders_by_hand() -> None:
-    [told] = check([rule(tomorrows_close)], Data(history=MARKET), SESSIONS, cuts=1, seed=1)
+    [told] = check([rule(tomorrows_close)], Data(history=MARKET), SESSIONS, cuts=1, seed=1, compiled=False)
     real = told.canary.real
     assert real.mean_bps is not None
     assert real.mean_bps > 50  # who knows tomorrow's close of six stocks buys the best ones
@@ -261,7 +412,7 @@ def test_the_edge_of_orders_by_hand() -> None:
 
 def test_few_sessions_are_refused() -> None:
     with pytest.raises(Refused, match="3 sessions are too few"):
-        check([rule(reversal)], Data(history=MARKET), SESSIONS[:3], cuts=1, seed=1)
+        check([rule(reversal)], Data(history=MARKET), SESSIONS[:3], cuts=1, seed=1, compiled=False)
 
 
 def test_a_seed_says_it_all() -> None:
