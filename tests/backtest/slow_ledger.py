@@ -89,6 +89,14 @@ class SlowMarket:
     moods: list[dict[str, int]]
     dividends: list[dict[str, Decimal]]  # TWD a share
     ratios: list[dict[str, Fraction]]  # new shares for an old one
+    gains: dict[tuple[int, str], int] = field(default_factory=dict)  # worked out once: fractions take their time
+
+    def gain_e8(self, now: int, symbol: str, target: Decimal, close: Decimal) -> int:
+        """The return to the target in hundred-millionths, cut."""
+        found = self.gains.get((now, symbol))
+        if found is None:
+            found = self.gains[now, symbol] = int((Fraction(target) / Fraction(close) - 1) * 10**8 // 1)
+        return found
 
     @classmethod
     def of(cls, tape: Any) -> SlowMarket:
@@ -199,7 +207,7 @@ class SlowLedger:
             mood = self.market.moods[now].get(symbol)
             if mood is not None and mood < self.knobs["min_sentiment_bps"]:
                 continue
-            gain = (Fraction(target) / Fraction(self.last[symbol]) - 1) * 10**8 // 1
+            gain = self.market.gain_e8(now, symbol, target, self.last[symbol])
             tax = self.costs.etf_tax if symbol.startswith("00") else self.costs.stock_tax
             edge = gain - int((2 * self.costs.commission * self.costs.discount + tax) * 10**8)
             if edge >= self.knobs["entry_edge_bps"] * 10_000:
