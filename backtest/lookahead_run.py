@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from backtest.forecasters import Forecaster, Stored
-from backtest.kernel import Options
 from backtest.lookahead import Checked, check
-from backtest.run import Asked, Loaded, load
+from backtest.run import Asked, Loaded, load, options_of
 from backtest.scrambled import Data
 from backtest.shipped_rule import ForecastRule
 from bot.config import Config
 from bot.errors import Refused
-from bot.strategies.registry import find_strategy
 
 MOST_CUTS = 1_000_000
 
@@ -57,12 +56,6 @@ def _rule(forecaster: Forecaster, made: Callable[[Data], Forecaster], config: Co
         name=forecaster.name,
         forecaster=made,
         rules=config.rules,
-        options=Options(
-            fill_rule=config.backtest.fill_rules[0],
-            start_cash_twd=config.backtest.start_cash_twd,
-            costs=config.costs,
-            slippage_ticks=config.backtest.slippage_ticks,
-            volume_share_bps=config.backtest.volume_share_bps,
-            strategy=find_strategy(config.rules.strategy),
-        ),
+        # Money that is not settled yet is no part of the portfolio that a cut's decision is taken with.
+        options=replace(options_of(config, config.backtest.fill_rules[0]), settlement_sessions=0),
     )

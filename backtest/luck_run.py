@@ -18,13 +18,14 @@ from backtest.kernel import Options, play_many
 from backtest.luck import Overfitting, deflated_sharpe, overfitting
 from backtest.random_entries import DRAWS, random_entries
 from backtest.replay import Run, market_days
-from backtest.run import Asked, hold_run, load, replay_all
+from backtest.run import Asked, hold_run, load, options_of, replay_all
 from backtest.score import sessions_a_year
 from backtest.tape import Ints, Tape, tape_of
 from backtest.trials import Trials, tried
 from backtest.verdict import Figures, Language, Level, level_of, verdict
 from bot.adapters.sqlite_open import open_database
 from bot.config import Config
+from bot.core.rule import strategy_name
 from bot.errors import Refused
 
 SETS: Final = 500  # of a sweep's sets, evenly spread, are played again for the probability of overfitting
@@ -116,11 +117,6 @@ def _figures(
     )
 
 
-def options_of(config: Config, fill_rule: str) -> Options:
-    """How the kernel plays what the config says."""
-    return Options(fill_rule=fill_rule, start_cash_twd=config.backtest.start_cash_twd, costs=config.costs)
-
-
 def _overfitting(tape: Tape, options: Options, matrix: Ints | None) -> Overfitting | None:
     """The sets of a sweep against one another; None without one, or with too few sessions to split."""
     if matrix is None or len(matrix) < 2 or len(tape.sessions) - 1 < 2 * BLOCKS:  # noqa: PLR2004
@@ -138,7 +134,7 @@ def chosen_from(config: Config, since: date, until: date) -> Chosen:
     if not config.store.path.exists():
         return Chosen(trials=NONE_TRIED, matrix=None)
     with closing(open_database(config.store.path, create=False)) as db:
-        trials = tried(db, strategy=config.rules.strategy, since=since, until=until)
+        trials = tried(db, strategy=strategy_name(config.rules.strategy), since=since, until=until)
     return Chosen(trials=trials, matrix=_spread(config) if trials.count > 1 else None)
 
 

@@ -96,8 +96,8 @@ def random_entries(
         returns=_band(returns),
         falls=_band(played.max_drawdown),
         calmer=float(np.mean(played.max_drawdown < _largest_fall(mine))),
-        entries=len(pattern),
-        drawn_entries=float(_purchases(played).mean()),
+        entries=_counted(pattern, tape, options),
+        drawn_entries=float(_positions(played, options).mean()),
         turnover=float(traded_twd / mine.mean()),
         drawn_turnover=float(np.mean(played.turnover_twd / equity.mean(axis=1))),
     )
@@ -127,14 +127,14 @@ def _as_busy(pattern: Sequence[Stay], tape: Tape, rules: Rules, options: Options
     From one purchase of a slot to its next pass the stay and the wait for the next purchase, which is as long as the
     chance is small: a straight line over 1 / chance, on which the wanted point is looked for.
     """
-    slots, wanted = rules.top_k * (len(tape.sessions) - 1), len(pattern)
+    slots, wanted = rules.top_k * (len(tape.sessions) - 1), _counted(pattern, tape, options)
     free = max(1, slots - sum(stay.end - stay.start for stay in pattern))
     wait, shorter = _between(free / wanted), 0.0
     tried: list[tuple[float, float]] = []
     blind = replace(tape, target_x100=_lengths(pattern, tape, shorter))
     for _ in range(ROUNDS):
         played = _play(blind, rules, options, seed, round(BPS / wait), FEW_DRAWS)
-        made = max(0.5, float(_purchases(played).mean()))
+        made = max(0.5, float(_positions(played, options).mean()))
         if abs(made - wanted) <= CLOSE_ENOUGH * wanted:
             break
         if wait == 1.0 and made < wanted:
@@ -185,9 +185,18 @@ def _play(tape: Tape, rules: Rules, options: Options, seed: int, chance_bps: int
     return play_many(tape, matrix, replace(options, strategy=RANDOM_RULE), keep_equity=True)
 
 
-def _purchases(played: PlayedMany) -> Ints:
-    """How many fills were purchases: all but the sales, which each close a position."""
-    return played.fills - played.trades
+def _counted(pattern: Sequence[Stay], tape: Tape, options: Options) -> int:
+    """The rule's positions as `_positions` counts those of the draws, at least one."""
+    last = len(tape.sessions) - 1
+    return max(1, sum(stay.end < last for stay in pattern)) if options.volume_share_bps else len(pattern)
+
+
+def _positions(played: PlayedMany, options: Options) -> Ints:
+    """How many positions each draw took: a fill that is no sale opens one, and each sale closes one.
+
+    Under a volume cap both come in parts, and only the closed ones can be counted.
+    """
+    return played.trades if options.volume_share_bps else played.fills - played.trades
 
 
 def _largest_fall(equity: Ints) -> float:

@@ -277,15 +277,7 @@ def replay_all(history: History, days: Sequence[MarketDay], forecaster: str, con
     """One run over `days`, which `forecaster` told, for each fill rule of the config."""
     cash_twd = config.backtest.start_cash_twd
     for fill_rule in config.backtest.fill_rules:
-        options = Options(
-            fill_rule=fill_rule,
-            start_cash_twd=cash_twd,
-            costs=config.costs,
-            slippage_ticks=config.backtest.slippage_ticks,
-            volume_share_bps=config.backtest.volume_share_bps,
-            settlement_sessions=config.broker.settlement_sessions,
-            strategy=find_strategy(config.rules.strategy),
-        )
+        options = options_of(config, fill_rule)
         steps = replay(history, days, config.rules, options)
         yield Run(
             forecaster=forecaster,
@@ -294,6 +286,19 @@ def replay_all(history: History, days: Sequence[MarketDay], forecaster: str, con
             start_cash_twd=cash_twd,
             steps=tuple(steps),
         )
+
+
+def options_of(config: Config, fill_rule: str) -> Options:
+    """How the ledger plays what the config says, under one fill rule."""
+    return Options(
+        fill_rule=fill_rule,
+        start_cash_twd=config.backtest.start_cash_twd,
+        costs=config.costs,
+        slippage_ticks=config.backtest.slippage_ticks,
+        volume_share_bps=config.backtest.volume_share_bps,
+        settlement_sessions=config.broker.settlement_sessions,
+        strategy=find_strategy(config.rules.strategy),
+    )
 
 
 def hold_run(history: History, sessions: Sequence[date], config: Config) -> Run:
