@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -32,7 +33,7 @@ from backtest.trials import Trial, TriedOn, record_trials, set_id
 from bot.config import Config
 from bot.core.rule import KNOBS
 from bot.errors import Refused
-from bot.sweep_config import check_knobs
+from bot.sweep_config import LEAST_SESSIONS, check_knobs
 
 NAME_CHARACTERS: Final = 60
 
@@ -81,7 +82,7 @@ class Sweep:
         """How many sets a part holds."""
         return BATCH if self.guided else self.config.sweep.chunk
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Days, model, config, data and code. The same id means the same table, bit for bit."""
         sessions = self.job.tape.sessions
@@ -106,7 +107,7 @@ class Sweep:
         return [asdict(self.space.base), asdict(self.config.costs), asdict(self.config.backtest) | {"reports": ""},
                 sweep, self.guided]  # fmt: skip
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """What the table is, for its metadata."""
         sessions = self.job.tape.sessions
@@ -272,6 +273,9 @@ def load_tape(config: Config, asked: Asked) -> tuple[Tape, str, float, list[str]
     [forecaster] = told
     days = market_days(loaded.history, loaded.sessions, forecaster)
     tape = tape_of(loaded.history, days, config.costs)
+    if len(days) < LEAST_SESSIONS:
+        span = f"{days[0].session}..{days[-1].session} are {len(days)} sessions"
+        raise Refused(f"{span}: at least {LEAST_SESSIONS} are needed to tell parameter sets apart")
     check_forecasts(tape, forecaster.name, 0, len(tape.sessions))
     notes = [*loaded.notes, *_notes(forecaster, config), *silent_notes(tape, forecaster.name)]
     notes += hole_notes(loaded.history, loaded.sessions)
