@@ -72,10 +72,13 @@ def parity(
     from backtest.parity import check_parity, first_difference
     from bot.adapters.sqlite_open import open_database
     from bot.config import load_config
+    from bot.core.rule import SHIPPED
     from bot.errors import Refused
+    from bot.strategies.registry import find_strategy
 
     config = load_config(context.obj)
-    checks = check_parity(open_database(config.store.path, create=False))
+    strategies = (SHIPPED, find_strategy(config.rules.strategy))
+    checks = check_parity(open_database(config.store.path, create=False), strategies)
     if as_json:
         typer.echo(json.dumps([check.facts() for check in checks], ensure_ascii=False, indent=2))
     difference = first_difference(checks)

@@ -38,12 +38,17 @@ from bot.core.ledger import (
     Track,
     knobs_of,
     play_sessions,
-    rank_sessions,
+    prepare,
 )
-from bot.core.rule import KNOB_RANGES, SHIPPED, Orders, Plan, Rates, Strategy, rank_edges
+from bot.core.rule import KNOB_RANGES, SHIPPED, Orders, Plan, Rates, Strategy, strategy_name
 from bot.errors import Refused
 
+# Names that `compiled` gives another meaning inside the compiled code.
+prange = range
+plan: Plan = SHIPPED.plan
+
 KNOB_COUNT: Final = len(KNOBS)
+_PREPARED: Final = ("limit_up_x100", "limit_down_x100", "edge_e8", "ranked")  # what `prepare` fills in
 BLOCK: Final = 16  # accounts that walk through the sessions together: their books stay in the processor's cache
 
 
@@ -85,9 +90,7 @@ class Options:
     @property
     def terms(self) -> Terms:
         """How orders trade."""
-        return Terms(
-            FILL_RULES[self.fill_rule], self.slippage_ticks, self.volume_share_bps, self.settlement_sessions
-        )
+        return Terms(FILL_RULES[self.fill_rule], self.slippage_ticks, self.volume_share_bps, self.settlement_sessions)
 
 
 class PlayedFill(NamedTuple):
@@ -143,10 +146,15 @@ def rules_matrix(rules: list[Rules]) -> Ints:
 
 
 def play(tape: Tape, rules: Rules, options: Options) -> Played:
-    """One set as plain Python, exactly as the daemon would decide, with every fill."""
-    tables = Tables(*(table.tolist() for table in tables_of(tape)))
+    """One set as plain Python, exactly as the daemon would decide, with every fill.
+
+    Raises:
+        Refused: the rules name another strategy than the options hold.
+    """
+    if strategy_name(rules.strategy) != options.strategy.name:
+        raise Refused(f"the rules are those of {rules.strategy}, not of {options.strategy.name}")
+    tables = plain_tables(tape, options.rates)
     n, rows = len(tape.symbols), len(tape.sessions)
-    rank_sessions(tables, options.rates)
     accounts = empty_accounts(n, options.start_cash_twd)
     log = [0] * (rows * n * LOG_WIDTH)
     track = Track(drawdown=[0.0], equity_twd=[[0] * rows], equity_on=1, log=log, log_on=1)
@@ -164,10 +172,7 @@ def play(tape: Tape, rules: Rules, options: Options) -> Played:
         dividends_twd=money[DIVIDENDS],
         turnover_twd=money[TURNOVER],
         cash_twd=money[CASH],
-        fills=tuple(
-            PlayedFill(*log[one * LOG_WIDTH : (one + 1) * LOG_WIDTH])
-            for one in range(money[FILLS])
-        ),
+        fills=tuple(PlayedFill(*log[one * LOG_WIDTH : (one + 1) * LOG_WIDTH]) for one in range(money[FILLS])),
     )
 
 
@@ -180,21 +185,22 @@ def play_many(tape: Tape, matrix: Ints, options: Options, *, keep_equity: bool =
         Refused: the matrix has another width, or a knob is out of its range.
     """
     check_matrix(matrix)
-    tables = tables_of(tape)
-    rank, play_sets = compiled(options.strategy.plan)
-    rank(tables, options.rates)
+    tables = _tables(tape)
+    prepare_all, play_sets = compiled(options.strategy.plan)
+    prepare_all(tables, options.rates)
     sets, sessions = len(matrix), len(tape.sessions)
     money = np.zeros((sets, MONEY_PLACES), dtype=np.int64)
     money[:, CASH] = options.start_cash_twd
     drawdown = np.zeros(sets)
     equity = np.zeros((sets, sessions) if keep_equity else (1, 1), dtype=np.int64)
-    track = Track(drawdown, equity, int(keep_equity), np.zeros(1, dtype=np.int64), 0)
+    kept: tuple[Any, ...] = drawdown, equity, int(keep_equity), np.zeros(1, dtype=np.int64), 0
+    track = Track(*kept)
     play_sets(tables, options.rates, options.terms, np.ascontiguousarray(matrix), money, track)
     told = {
         name: np.ascontiguousarray(money[:, place])
         for name, place in (
-            ("final_equity_twd", EQUITY), ("trades", CLOSED), ("fills", FILLS), ("fees_twd", FEES), ("taxes_twd", TAXES),
-            ("dividends_twd", DIVIDENDS), ("turnover_twd", TURNOVER),
+            ("final_equity_twd", EQUITY), ("trades", CLOSED), ("fills", FILLS), ("fees_twd", FEES),
+            ("taxes_twd", TAXES), ("dividends_twd", DIVIDENDS), ("turnover_twd", TURNOVER),
         )
     }  # fmt: skip
     return PlayedMany(
@@ -220,37 +226,31 @@ def check_matrix(matrix: Ints) -> None:
             raise Refused(f"set {first}: `{name}` is {matrix[first, column]}, not between {low} and {high}")
 
 
-def tables_of(tape: Tape) -> Tables:
-    """The tape as the rule and the ledger read it; edges and ranks are still to be filled in."""
-    pct = limit_pcts(tape.sessions)
-    eventful = ((tape.dividend_e8 != 0) | (tape.share_ratio_e8 != ONE_E8)).any(axis=1).astype(np.int64)
-    return Tables(
-        open_x100=tape.open_x100,
-        high_x100=tape.high_x100,
-        low_x100=tape.low_x100,
-        close_x100=tape.close_x100,
-        reference_x100=tape.reference_x100,
-        coming_x100=np.vstack([tape.reference_x100[1:], tape.close_x100[-1:]]),  # after the last one nothing comes
-        volume_shares=tape.volume_shares,
-        traded=tape.traded,
-        dividend_e8=tape.dividend_e8,
-        share_ratio_e8=tape.share_ratio_e8,
-        target_x100=tape.target_x100,
-        sentiment_bps=tape.sentiment_bps,
-        edge_e8=np.zeros_like(tape.close_x100),
-        ranked=np.zeros_like(tape.close_x100),
-        eventful=eventful,
-        limit_pct=pct,
-        etf=tape.etf,
-        tax_e8=tape.tax_e8,
-    )
+def plain_tables(tape: Tape, rates: Rates) -> Tables:
+    """The tape in lists, for plain Python: prepared for the rule and the ledger."""
+    arrays: Any = _tables(tape)
+    tables = Tables(*(table.tolist() for table in arrays))
+    prepare(tables, rates)
+    return tables
+
+
+def _tables(tape: Tape) -> Tables:
+    """The tape as the rule and the ledger read it; `prepare` has to fill in what follows from it."""
+    told: dict[str, Any] = {
+        name: getattr(tape, name) for name in Tables._fields if name not in {*_PREPARED, "eventful", "limit_pct"}
+    }
+    told |= {name: np.zeros_like(tape.close_x100) for name in _PREPARED}
+    told["eventful"] = ((tape.dividend_e8 != 0) | (tape.share_ratio_e8 != ONE_E8)).any(axis=1).astype(np.int64)
+    told["limit_pct"] = limit_pcts(tape.sessions)
+    return Tables(**told)
 
 
 def empty_accounts(stocks: int, cash_twd: int) -> Accounts:
     """One account with cash and nothing else, in lists."""
     money = [0] * MONEY_PLACES
     money[CASH] = cash_twd
-    return Accounts(*([[0] * stocks] for _ in range(4)), money=[money], due_twd=[[0, 0]])
+    held, shares, cost_twd, opened = ([[0] * stocks] for _ in range(4))
+    return Accounts(held, shares, cost_twd, opened, [money], [[0, 0]])
 
 
 def empty_orders(stocks: int) -> Orders:
@@ -263,7 +263,7 @@ def empty_orders(stocks: int) -> Orders:
 
 @cache
 def compiled(plan: Plan) -> tuple[Callable[..., None], Callable[..., None]]:
-    """`rank(view, rates)` and `play_sets(...)` as machine code, from numba's cache on disk when nothing has changed."""
+    """`prepare_all` and `play_sets` as machine code, from numba's cache on disk when nothing has changed."""
     from numba import njit, prange
     from numba.np.unsafe.ndarray import to_fixed_tuple
 
@@ -272,13 +272,13 @@ def compiled(plan: Plan) -> tuple[Callable[..., None], Callable[..., None]]:
     names = {
         "play_sessions": _compiled(play_sessions, done),
         "plan": _compiled(plan, done),
-        "rank_sessions": _compiled(rank_sessions, done),
+        "prepare": _compiled(prepare, done),
         "prange": prange,
     }
-    digest = _digest([one for one in done])
+    digest = _digest(list(done))
     return tuple(  # type: ignore[return-value]
         njit(cache=True, parallel=parallel, error_model="numpy")(_rebound(make(digest), names))
-        for make, parallel in ((_rank, False), (_play_sets, True))
+        for make, parallel in ((_prepare_all, False), (_play_sets, True))
     )
 
 
@@ -293,7 +293,7 @@ def _compiled(function: Any, done: dict[Any, Any]) -> Any:
             for name in _names_in(function.__code__)
             if isinstance(value := function.__globals__.get(name), FunctionType)
         }
-        done[function] = njit(_nrt=function is rank_edges, forceinline=True, error_model="numpy")(_rebound(function, ours))
+        done[function] = njit(_nrt=False, forceinline=True, error_model="numpy")(_rebound(function, ours))
     return done[function]
 
 
@@ -328,31 +328,32 @@ def _digest(functions: list[Any]) -> str:
 def _knobs_of(to_fixed_tuple: Any) -> Any:
     """`knobs_of` as numba can have it: with the row's length known."""
 
-    def knobs_of(row):  # type: ignore[no-untyped-def]
+    def knobs_of(row: Any) -> Knobs:
         return Knobs(*to_fixed_tuple(row, KNOB_COUNT))
 
     return knobs_of
 
 
-def _rank(digest: str) -> Any:
-    def rank(tables, rates):  # type: ignore[no-untyped-def]
+def _prepare_all(digest: str) -> Any:
+    def prepare_all(tables: Tables, rates: Rates) -> None:
         digest  # noqa: B018  (in the cache key)
-        rank_sessions(tables, rates)
+        prepare(tables, rates)
 
-    return rank
+    return prepare_all
 
 
 def _play_sets(digest: str) -> Any:
-    def play_sets(tables, rates, terms, matrix, money, track):  # type: ignore[no-untyped-def]
+    def play_sets(tables: Tables, rates: Rates, terms: Terms, matrix: Any, money: Any, track: Track) -> None:
         digest  # noqa: B018
         sets, n = len(matrix), len(tables.etf)
         for block in prange((sets + BLOCK - 1) // BLOCK):
             first = block * BLOCK
             rows = min(BLOCK, sets - first)
-            books = np.zeros((4, rows, n), np.int64)
-            scratch = np.zeros((4, n), np.int64)
+            books: Any = np.zeros((4, rows, n), np.int64)
+            scratch: Any = np.zeros((4, n), np.int64)
+            due: Any = np.zeros((rows, 2), np.int64)
             accounts = Accounts(
-                books[0], books[1], books[2], books[3], money[first : first + rows], np.zeros((rows, 2), np.int64)
+                books[0], books[1], books[2], books[3], money[first : first + rows], due
             )
             orders = Orders(scratch[0], scratch[1], scratch[2], scratch[3])
             play_sessions(plan, tables, rates, terms, matrix, first, accounts, orders, track)

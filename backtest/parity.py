@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bot.core.decide import Decision, decision_from
+from bot.core.decide import Decision, decision_from, strategy_of
+from bot.core.rule import SHIPPED, Strategy
 from bot.errors import Refused
 
 
@@ -30,16 +31,17 @@ class Check:
         return asdict(self) | {"same": self.same}
 
 
-def check_parity(db: Any) -> list[Check]:
-    """A check of each recorded decision, oldest first.
+def check_parity(db: Any, strategies: Sequence[Strategy] = (SHIPPED,)) -> list[Check]:
+    """A check of each recorded decision, oldest first; `strategies` are those that may have taken one.
 
     Raises:
-        Refused: nothing was ever decided.
+        Refused: nothing was ever decided, or by a strategy that is not among them.
     """
     rows = list(db.execute("select session, sha256, inputs from decisions order by session"))
     if not rows:
         raise Refused("no decision is recorded yet: `twtrader run` makes one each session")
-    return [_check(db, session, sha256, json.loads(inputs)) for session, sha256, inputs in rows]
+    by_name = {one.name: one for one in strategies}
+    return [_check(db, session, sha256, json.loads(inputs), by_name) for session, sha256, inputs in rows]
 
 
 def first_difference(checks: Sequence[Check]) -> str:
@@ -52,8 +54,11 @@ def first_difference(checks: Sequence[Check]) -> str:
     return f"{len(failed)} of {len(checks)} decisions differ; the first is {first.session}: {what}"
 
 
-def _check(db: Any, session: str, sha256: str, inputs: dict[str, Any]) -> Check:
-    decision = decision_from(inputs)
+def _check(db: Any, session: str, sha256: str, inputs: dict[str, Any], strategies: Mapping[str, Strategy]) -> Check:
+    name = strategy_of(inputs)
+    if name not in strategies:
+        raise Refused(f"the decision of {session} was taken by {name}, which `rules.strategy` does not name now")
+    decision = decision_from(inputs, strategies[name])
     return Check(
         session=session,
         recorded_sha256=sha256,

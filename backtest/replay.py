@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import reduce
-from itertools import pairwise
 
 from backtest.forecasters import Forecaster
 from backtest.history import History, Known
+from backtest.kernel import Options, empty_accounts, plain_tables
+from backtest.tape import Tape, market_tape, tape_of
 from bot.core.costs import CostRates
 from bot.core.decide import MarketDay, Rules, decide
-from bot.core.fills import FILL_RULES, OPEN, fill_price_x100, is_locked
-from bot.core.market import is_etf, limit_down_x100, limit_pct, limit_up_x100
+from bot.core.exrights import ExRight, effective
+from bot.core.ledger import (
+    CASH,
+    EQUITY,
+    FILLS,
+    HOLDINGS,
+    LOG_COMMISSION,
+    LOG_PRICE,
+    LOG_REASON,
+    LOG_SHARES,
+    LOG_STOCK,
+    LOG_TAX,
+    LOG_WIDTH,
+    UNSETTLED,
+    Account,
+    Tables,
+    Track,
+    account_of,
+    exchange_of,
+    trade_session,
+)
 from bot.core.orders import Fill, Order, Side
-from bot.core.portfolio import Portfolio, apply_fill
+from bot.core.portfolio import Portfolio, Position
+from bot.core.rule import Orders, Rates, affordable_shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +81,15 @@ class Run:
         return tuple(fill for step in self.steps for fill in step.fills)
 
 
-def market_days(history: History, sessions: Sequence[date], forecaster: Forecaster) -> list[MarketDay]:
-    """What `forecaster` and the market say after each session; the replays under several fill rules share it."""
+def market_days(
+    history: History, sessions: Sequence[date], forecaster: Forecaster, events: Iterable[ExRight] = ()
+) -> list[MarketDay]:
+    """What `forecaster` and the market say after each session; the replays under several fill rules share it.
+
+    `events` are the ex-dates: on the eve of one the next session's reference price is known.
+    """
     days = []
+    references = _references_x100(events, sessions)
     for session in sessions:
         known = history.after(session)
         day = MarketDay(
@@ -71,121 +98,158 @@ def market_days(history: History, sessions: Sequence[date], forecaster: Forecast
             closes_x100=known.closes_x100,
             forecasts=forecaster.forecasts(known),
             sentiment_bps=forecaster.sentiment_bps(session),
+            reference_x100=references.get(session, {}),
         )
         days.append(day)
     return days
 
 
+def _references_x100(events: Iterable[ExRight], sessions: Sequence[date]) -> dict[date, dict[str, int]]:
+    """By the session before, the reference price of each stock that goes ex."""
+    found: dict[date, dict[str, int]] = {}
+    for event in effective(events):
+        row = bisect_left(sessions, event.ex_date)
+        if 0 < row < len(sessions):
+            found.setdefault(sessions[row - 1], {})[event.symbol] = event.reference_x100
+    return found
+
+
 def replay(
-    history: History, days: Sequence[MarketDay], cash_twd: int, rules: Rules, costs: CostRates, fill_rule: str
+    history: History, days: Sequence[MarketDay], rules: Rules, options: Options, events: Iterable[ExRight] = ()
 ) -> Iterator[Step]:
-    """One step for each session but the first, from `cash_twd` and no positions.
+    """One step for each session but the first, from cash and no positions: decide, then let the ledger trade.
 
     Raises:
         LookAheadError: a forecast is from after its day, or its model was trained on it.
-        KeyError: no such fill rule.
     """
-    rule = FILL_RULES[fill_rule]
-    held = Portfolio(cash_twd=cash_twd)
-    for today, tomorrow in pairwise(days):
-        decision = decide(today, held, rules, costs)
-        market = history.after(tomorrow.session)
-        tried = (fill_next(order, market, today.closes_x100[order.symbol], rule, costs) for order in decision.orders)
-        fills = tuple(fill for fill in tried if fill is not None)
-        held = reduce(apply_fill, fills, held)
+    tape = tape_of(history, days, options.costs, events)
+    tables, n = plain_tables(tape, options.rates), len(tape.symbols)
+    account = account_of(0, empty_accounts(n, options.start_cash_twd))
+    track = Track(drawdown=[], equity_twd=[], equity_on=0, log=[0] * (n * LOG_WIDTH), log_on=1)
+    held = Portfolio(cash_twd=options.start_cash_twd)
+    for now in range(1, len(days)):
+        decision = decide(
+            days[now - 1],
+            held,
+            rules,
+            options.costs,
+            held_sessions={tape.symbols[i]: now - account.book.opened[i] for i in _held(account)},
+            unsettled_twd=account.money[UNSETTLED],
+            strategy=options.strategy,
+        )
+        fills = _trade(now, decision.orders, tape, tables, options, rules.lot_shares, account, track)
+        held = _portfolio(account, tape)
         yield Step(
-            decided=today.session,
-            session=tomorrow.session,
+            decided=days[now - 1].session,
+            session=days[now].session,
             decision_sha256=decision.sha256,
             orders=decision.orders,
             fills=fills,
             held=held,
-            equity_twd=held.cash_twd + held.value_twd(tomorrow.closes_x100),
+            equity_twd=account.money[EQUITY],
         )
 
 
-def fill_next(order: Order, market: Known, reference_x100: int, rule: int, costs: CostRates) -> Fill | None:
-    """What becomes of `order` in the session that `market` knows, or None when it does not trade.
-
-    `reference_x100` is the close before, from which the daily limit is taken: right but on an ex-date, when the
-    exchange's own reference is lower and a session locked at that limit is not recognised.
-    """
-    quote = market.quote(order.symbol)
-    if quote is None:
-        return None
-    buys = order.side is Side.BUY
-    pct, etf = limit_pct(market.session), is_etf(order.symbol)
-    up_x100, down_x100 = limit_up_x100(reference_x100, etf, pct), limit_down_x100(reference_x100, etf, pct)
-    locked = is_locked(buys, quote.high_x100, quote.low_x100, up_x100, down_x100)
-    price_x100 = fill_price_x100(rule, buys, order.limit_x100, quote.open_x100, quote.high_x100, quote.low_x100, locked)
-    return fill_at(order, market.session, price_x100, costs) if price_x100 else None
-
-
-def fill_at(order: Order, session: date, price_x100: int, costs: CostRates) -> Fill:
-    """`order` done in whole at `price_x100`, with what the broker and the state take."""
-    return Fill(
-        key=order.key,
-        symbol=order.symbol,
-        session=session,
-        shares=order.signed_shares,
-        price_x100=price_x100,
-        commission_twd=costs.commission_of(price_x100, order.shares),
-        tax_twd=costs.tax_of(order.symbol, price_x100, order.signed_shares),
+def _trade(
+    now: int,
+    decided: Sequence[Order],
+    tape: Tape,
+    tables: Tables,
+    options: Options,
+    lot_shares: int,
+    account: Account,
+    track: Track,
+) -> tuple[Fill, ...]:
+    """Session number `now` happens to the account and what was `decided` for it; what traded comes back."""
+    column = {symbol: place for place, symbol in enumerate(tape.symbols)}
+    orders = Orders(
+        stock=[column[order.symbol] for order in decided],
+        shares=[order.signed_shares for order in decided],
+        limit_x100=[order.limit_x100 for order in decided],
+        reason=list(range(len(decided))),  # which order it was
+    )
+    account.money[FILLS] = 0  # the log is the session's
+    trade_session(
+        now, exchange_of(now, tables), options.rates, options.terms, lot_shares, account, orders,
+        len(decided), track,
+    )  # fmt: skip
+    rows = [track.log[one * LOG_WIDTH : (one + 1) * LOG_WIDTH] for one in range(account.money[FILLS])]
+    return tuple(
+        Fill(
+            key=decided[row[LOG_REASON]].key,
+            symbol=tape.symbols[row[LOG_STOCK]],
+            session=tape.sessions[now],
+            shares=row[LOG_SHARES],
+            price_x100=row[LOG_PRICE],
+            commission_twd=row[LOG_COMMISSION],
+            tax_twd=row[LOG_TAX],
+        )
+        for row in rows
     )
 
 
+def _held(account: Account) -> Sequence[int]:
+    return account.book.held[: account.money[HOLDINGS]]
+
+
+def _portfolio(account: Account, tape: Tape) -> Portfolio:
+    """The account as the daemon would see it."""
+    book = account.book
+    positions = {
+        tape.symbols[i]: Position(shares=book.shares[i], cost_twd=book.cost_twd[i], since=tape.sessions[book.opened[i]])
+        for i in sorted(_held(account))
+    }
+    return Portfolio(cash_twd=account.money[CASH], positions=positions)
+
+
 def hold(
-    history: History, sessions: Sequence[date], cash_twd: int, costs: CostRates, lot_shares: int
+    history: History,
+    sessions: Sequence[date],
+    cash_twd: int,
+    costs: CostRates,
+    lot_shares: int,
+    events: Iterable[ExRight] = (),
 ) -> Iterator[Step]:
-    """Buy-and-hold beside the rule: an equal part of the cash into every stock, kept to the end.
+    """Buy-and-hold beside the rule: an equal part of the cash into every stock, kept to the end with its dividends.
 
     Bought in whole lots at the open of the second session, which is when the rule can first trade, and in the same
     way: not where the stock did not trade or was locked at limit-up. What does not fill a lot stays cash.
     """
-    held = Portfolio(cash_twd=cash_twd)
-    for today, tomorrow in pairwise(sessions):
-        market = history.after(tomorrow)
-        fills: tuple[Fill, ...] = ()
-        if today == sessions[0]:
-            fills = _equal_weights(history.after(today), market, cash_twd, costs, lot_shares)
-            held = reduce(apply_fill, fills, held)
+    tape = market_tape(history, sessions, costs, events)
+    options = Options(fill_rule="open", start_cash_twd=cash_twd, costs=costs)
+    tables, n = plain_tables(tape, options.rates), len(tape.symbols)
+    account = account_of(0, empty_accounts(n, cash_twd))
+    track = Track(drawdown=[], equity_twd=[], equity_on=0, log=[0] * (n * LOG_WIDTH), log_on=1)
+    orders = _equal_weights(history.after(sessions[0]), history.after(sessions[1]), cash_twd, costs, lot_shares)
+    for now in range(1, len(sessions)):
+        fills = _trade(now, orders if now == 1 else (), tape, tables, options, lot_shares, account, track)
         yield Step(
-            decided=today,
-            session=tomorrow,
+            decided=sessions[now - 1],
+            session=sessions[now],
             decision_sha256="",
             orders=(),
             fills=fills,
-            held=held,
-            equity_twd=held.cash_twd + held.value_twd(market.closes_x100),
+            held=_portfolio(account, tape),
+            equity_twd=account.money[EQUITY],
         )
 
 
-def _equal_weights(today: Known, market: Known, cash_twd: int, costs: CostRates, lot_shares: int) -> tuple[Fill, ...]:
-    """The purchases that put an equal part of the cash, fees included, into each stock that traded `today`."""
+def _equal_weights(today: Known, market: Known, cash_twd: int, costs: CostRates, lot_shares: int) -> tuple[Order, ...]:
+    """Purchases at the open that put an equal part of the cash, fees included, into each stock that traded `today`."""
     budget_twd = cash_twd // max(1, len(today.bars))
-    fills = []
+    rates = Rates(costs.commission_e8, costs.minimum_twd)
+    orders = []
     for symbol in sorted(today.bars):
         quote = market.quote(symbol)
-        if quote is None:
-            continue
-        lots = budget_twd * 100 // (quote.open_x100 * lot_shares)
-        while lots and _cost_twd(quote.open_x100, lots * lot_shares, costs) > budget_twd:
-            lots -= 1
-        if not lots:
-            continue
-        order = Order(
-            symbol=symbol,
-            decided=today.session,
-            side=Side.BUY,
-            shares=lots * lot_shares,
-            limit_x100=quote.open_x100,
-            reason="hold",
-        )
-        fill = fill_next(order, market, today.closes_x100[symbol], OPEN, costs)
-        fills += [fill] if fill else []
-    return tuple(fills)
-
-
-def _cost_twd(price_x100: int, shares: int, costs: CostRates) -> int:
-    """What a purchase takes out of the cash."""
-    return price_x100 * shares // 100 + costs.commission_of(price_x100, shares)
+        shares = affordable_shares(quote.open_x100, budget_twd, lot_shares, rates) if quote else 0
+        if quote and shares:
+            order = Order(
+                symbol=symbol,
+                decided=today.session,
+                side=Side.BUY,
+                shares=shares,
+                limit_x100=quote.open_x100,
+                reason="hold",
+            )
+            orders.append(order)
+    return tuple(orders)

@@ -17,6 +17,7 @@ from typing import Final, Literal
 
 from backtest.forecasters import BestFourPoint, Forecaster, Naive, Stored
 from backtest.history import History, check_covers, hole_notes
+from backtest.kernel import Options
 from backtest.replay import Run, hold, market_days, replay
 from backtest.score import Score, score, sessions_a_year, worst
 from bot.adapters.sqlite_market import MarketStore
@@ -24,7 +25,9 @@ from bot.adapters.sqlite_open import open_database
 from bot.config import Config
 from bot.core.decide import BPS
 from bot.core.forecast import Forecast, Sentiment, mean_score
+from bot.core.rule import strategy_name
 from bot.errors import Refused
+from bot.strategies.registry import find_strategy
 from bot.universe import load_universe
 
 WARM_UP: Final = timedelta(days=60)  # bars before the first session: BestFourPoint looks back 10 sessions
@@ -273,7 +276,16 @@ def _replay_all(history: History, sessions: Sequence[date], forecaster: Forecast
     days = market_days(history, sessions, forecaster)
     cash_twd = config.backtest.start_cash_twd
     for fill_rule in config.backtest.fill_rules:
-        steps = replay(history, days, cash_twd, config.rules, config.costs, fill_rule)
+        options = Options(
+            fill_rule=fill_rule,
+            start_cash_twd=cash_twd,
+            costs=config.costs,
+            slippage_ticks=config.backtest.slippage_ticks,
+            volume_share_bps=config.backtest.volume_share_bps,
+            settlement_sessions=config.broker.settlement_sessions,
+            strategy=find_strategy(config.rules.strategy),
+        )
+        steps = replay(history, days, config.rules, options)
         yield Run(
             forecaster=forecaster.name,
             fill_rule=fill_rule,
@@ -321,8 +333,14 @@ def _why_idle(runs: Iterable[Run]) -> str:
 
 def _run_id(config: Config, history: History, sessions: Sequence[date], forecasters: Sequence[Forecaster]) -> str:
     """Days, forecasters, config, data and code. The same id means the same figures, unless the code is "-changed"."""
-    backtest = {"fill_rules": config.backtest.fill_rules, "start_cash_twd": config.backtest.start_cash_twd}
-    knobs = [asdict(config.rules), asdict(config.costs), backtest]
+    backtest = {
+        "fill_rules": config.backtest.fill_rules,
+        "start_cash_twd": config.backtest.start_cash_twd,
+        "slippage_ticks": config.backtest.slippage_ticks,
+        "volume_share_bps": config.backtest.volume_share_bps,
+        "settlement_sessions": config.broker.settlement_sessions,
+    }
+    knobs = [asdict(config.rules) | {"strategy": strategy_name(config.rules.strategy)}, asdict(config.costs), backtest]
     data = [history.digest(), *(forecaster.digest() for forecaster in forecasters)]
     parts = [
         f"{sessions[0]:%Y%m%d}-{sessions[-1]:%Y%m%d}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
 import re
@@ -31,8 +32,9 @@ from backtest.sweep_space import Space, space_of
 from backtest.tape import Tape, tape_of
 from backtest.trials import Trial, TriedOn, record_trials, set_id
 from bot.config import Config
-from bot.core.rule import KNOBS
+from bot.core.rule import KNOBS, strategy_name
 from bot.errors import Refused
+from bot.strategies.registry import find_strategy
 from bot.sweep_config import LEAST_SESSIONS, check_knobs
 
 NAME_CHARACTERS: Final = 60
@@ -104,8 +106,11 @@ class Sweep:
         sweep.pop("walk_forward")
         if not self.guided:
             sweep.pop("objective")
-        return [asdict(self.space.base), asdict(self.config.costs), asdict(self.config.backtest) | {"reports": ""},
-                sweep, self.guided]  # fmt: skip
+        rules = asdict(self.space.base) | {"strategy": strategy_of(self.config)}
+        plan = inspect.getsource(self.job.options[0].strategy.plan)  # a user's own rule is no source of ours
+        trading = asdict(self.config.backtest) | {"reports": ""}
+        settled = self.config.broker.settlement_sessions
+        return [rules, plan, asdict(self.config.costs), trading, settled, sweep, self.guided]
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -317,14 +322,22 @@ def _notes(forecaster: Forecaster, config: Config) -> Iterable[str]:
 def options_of(config: Config) -> tuple[Options, ...]:
     """How orders trade, for each fill rule of the config."""
     return tuple(
-        Options(fill_rule=rule, start_cash_twd=config.backtest.start_cash_twd, costs=config.costs)
+        Options(
+            fill_rule=rule,
+            start_cash_twd=config.backtest.start_cash_twd,
+            costs=config.costs,
+            slippage_ticks=config.backtest.slippage_ticks,
+            volume_share_bps=config.backtest.volume_share_bps,
+            settlement_sessions=config.broker.settlement_sessions,
+            strategy=find_strategy(config.rules.strategy),
+        )
         for rule in config.backtest.fill_rules
     )
 
 
 def strategy_of(config: Config) -> str:
     """The name of the rule that is swept."""
-    return config.rules.strategy
+    return strategy_name(config.rules.strategy)
 
 
 def tried_on(config: Config, tape: Tape, forecaster: str) -> TriedOn:

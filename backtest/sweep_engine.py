@@ -139,7 +139,9 @@ def _on_a_node(job: Job, matrix: Matrix, first: int, code: str) -> bytes:
 def _writable(job: Job) -> Job:
     """`job` with tables of its own: Ray hands out read-only ones, for which numba would compile everything again."""
     tables = {one.name: getattr(job.tape, one.name) for one in fields(job.tape)}
-    own = {name: table.copy() if isinstance(table, np.ndarray) else table for name, table in tables.items()}
+    own: dict[str, Any] = {
+        name: table.copy() if isinstance(table, np.ndarray) else table for name, table in tables.items()
+    }
     return replace(job, tape=replace(job.tape, **own))
 
 

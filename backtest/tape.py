@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from backtest.history import History
 from bot.core.costs import CostRates
 from bot.core.decide import NO_SENTIMENT, MarketDay, target_x100
-from bot.core.exrights import ExRight, effective
+from bot.core.exrights import ExRight, effective, parts_e8
 from bot.core.ledger import ONE_E8
 from bot.core.market import is_etf, limit_pct
 from bot.errors import Refused
@@ -106,14 +107,18 @@ def forecast_tables(days: Sequence[MarketDay], symbols: Sequence[str]) -> tuple[
     return targets, moods
 
 
-def tape_of(
-    history: History, days: Sequence[MarketDay], costs: CostRates, events: Iterable[ExRight] = ()
-) -> Tape:
+def tape_of(history: History, days: Sequence[MarketDay], costs: CostRates, events: Iterable[ExRight] = ()) -> Tape:
     """The tape of `days`, which are consecutive sessions of `history`; `events` are the ex-dates among them.
 
     Without an event a session's reference price is the close before.
     """
-    sessions = tuple(day.session for day in days)
+    tape = market_tape(history, [day.session for day in days], costs, events)
+    targets, moods = forecast_tables(days, tape.symbols)
+    return replace(tape, target_x100=targets, sentiment_bps=moods)
+
+
+def market_tape(history: History, sessions: Sequence[date], costs: CostRates, events: Iterable[ExRight] = ()) -> Tape:
+    """As `tape_of`, with no word from any model."""
     symbols = history.symbols
     shape = len(sessions), len(symbols)
     quotes = np.zeros((*shape, 5), dtype=np.int64)
@@ -134,9 +139,8 @@ def tape_of(
             quotes[rows, place] = told
             traded[rows, place] = 1
     close = _last_known(np.where(traded == 1, quotes[:, :, 3], close))
-    targets, moods = forecast_tables(days, symbols)
     return Tape(
-        sessions=sessions,
+        sessions=tuple(sessions),
         symbols=symbols,
         open_x100=np.ascontiguousarray(quotes[:, :, 0]),
         high_x100=np.ascontiguousarray(quotes[:, :, 1]),
@@ -144,8 +148,8 @@ def tape_of(
         close_x100=close,
         volume_shares=np.ascontiguousarray(quotes[:, :, 4]),
         traded=traded,
-        target_x100=targets,
-        sentiment_bps=moods,
+        target_x100=np.zeros(shape, dtype=np.int64),
+        sentiment_bps=np.full(shape, NO_SENTIMENT, dtype=np.int64),
         etf=np.array([is_etf(symbol) for symbol in symbols], dtype=np.int64),
         tax_e8=np.array([costs.tax_e8(symbol) for symbol in symbols], dtype=np.int64),
         **ex_date_tables(events, sessions, symbols, close),
@@ -159,6 +163,13 @@ def ex_date_tables(
     reference = np.vstack([close_x100[:1], close_x100[:-1]])
     dividend = np.zeros_like(close_x100)
     ratio = np.full_like(close_x100, ONE_E8)
+    column = {symbol: place for place, symbol in enumerate(symbols)}
+    for event in effective(events):
+        row = bisect_left(sessions, event.ex_date)  # an ex-date on which the exchange was closed holds on the next one
+        if event.symbol in column and 0 < row < len(sessions):
+            place = row, column[event.symbol]
+            reference[place] = event.reference_x100
+            dividend[place], ratio[place] = parts_e8(event, etf=is_etf(event.symbol))
     return {"reference_x100": reference, "dividend_e8": dividend, "share_ratio_e8": ratio}
 
 

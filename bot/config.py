@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from bot.core.costs import CostRates
-from bot.core.decide import Rules
+from bot.core.rule import BPS, Rules
 from bot.errors import ConfigError
 from bot.sweep_config import SweepConfig, check_knobs, unknown_knob_key
 
@@ -197,6 +197,7 @@ class BrokerConfig:
     allow_plain_http: bool
     live: bool
     timeout_s: float
+    settlement_sessions: Literal[0, 2]
 
     def __post_init__(self) -> None:
         """Refuse an account that opened with nothing."""
@@ -209,11 +210,17 @@ class BacktestConfig:
 
     fill_rules: tuple[FillRule, ...]
     start_cash_twd: int
+    slippage_ticks: int
+    volume_share_bps: int
     reports: Path
 
     def __post_init__(self) -> None:
-        """Refuse a report without a fill rule."""
+        """Refuse a report without a fill rule, and fills that no market gives."""
         _check_positive(self, "start_cash_twd")
+        if not 0 <= self.slippage_ticks <= 100:  # noqa: PLR2004
+            raise ValueError("`slippage_ticks` must be between 0 and 100")
+        if not 0 <= self.volume_share_bps <= BPS:
+            raise ValueError(f"`volume_share_bps` must be between 0 and {BPS}")
         if not self.fill_rules:
             raise ValueError("`fill_rules` must name at least one rule")
 
@@ -277,10 +284,16 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
         store=dataclasses.replace(config.store, path=base / config.store.path),
         model=dataclasses.replace(config.model, folder=base / config.model.folder),
         backtest=dataclasses.replace(config.backtest, reports=base / config.backtest.reports),
+        rules=dataclasses.replace(config.rules, strategy=_anchored(config.rules.strategy, base)),
         universe=dataclasses.replace(
             config.universe, file=str(base / config.universe.file) if config.universe.file else ""
         ),
     )
+
+
+def _anchored(strategy: str, base: Path) -> str:
+    """The strategy as it is named; one in a file is looked for from the config's folder."""
+    return str(base / strategy) if strategy.endswith(".py") else strategy
 
 
 def secret(name: str) -> str:

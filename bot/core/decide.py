@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
 from bot.core.costs import CostRates
 from bot.core.forecast import Forecast
-from bot.core.market import Bar, is_etf, limit_pct, to_x100
+from bot.core.market import Bar, is_etf, limit_down_x100, limit_pct_after, limit_up_x100, to_x100
 from bot.core.orders import Order, Side
 from bot.core.portfolio import Portfolio
 from bot.core.rule import (
@@ -35,13 +35,26 @@ from bot.core.rule import (
     View,
     plan_orders,
     rank_edges,
+    strategy_name,
 )
 from bot.errors import LookAheadError
 
-__all__ = ["BPS", "KNOBS", "NO_SENTIMENT", "REASONS", "Decision", "Knobs", "MarketDay", "Rules", "decide", "plan_orders"]
+__all__ = [
+    "BPS",
+    "KNOBS",
+    "NO_SENTIMENT",
+    "REASONS",
+    "Decision",
+    "Knobs",
+    "MarketDay",
+    "Rules",
+    "decide",
+    "plan_orders",
+]
 
 # What journals of before a thing was known are read with: their decisions must follow from what they hold.
 _RULES_OF_BEFORE: Final = {"take_profit_bps": 0, "max_holding_sessions": 0, "strategy": SHIPPED.name}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketDay:
@@ -112,6 +125,8 @@ def decide(
         ValueError: `strategy` is not the one that the rules name.
     """
     check_no_look_ahead(day)
+    if strategy.name != strategy_name(rules.strategy):
+        raise ValueError(f"the rules are those of {rules.strategy}, not of {strategy.name}")
     symbols = sorted(day.closes_x100)
     missing = sorted(set(held.positions) - set(symbols))
     if missing:
@@ -151,15 +166,17 @@ def _planned(inputs: Mapping[str, Any], strategy: Strategy) -> tuple[Order, ...]
     cash = {"unsettled_twd": 0, **inputs["cash"]}
     rules = {**_RULES_OF_BEFORE, **inputs["rules"]}
     rates = Rates(cash["rate_e8"], cash["minimum_twd"])
+    references = list(zip(stocks["reference_x100"], map(bool, stocks["etf"]), strict=True))
     view = View(
         close_x100=stocks["close_x100"],
         coming_x100=stocks["reference_x100"],
+        limit_up_x100=[limit_up_x100(*told, cash["pct"]) for told in references],
+        limit_down_x100=[limit_down_x100(*told, cash["pct"]) for told in references],
         tradable=stocks["tradable"],
         target_x100=stocks["target_x100"],
         sentiment_bps=stocks["sentiment_bps"],
         edge_e8=[0] * n,
         ranked=[0] * n,
-        limit_pct=cash["pct"],
         etf=stocks["etf"],
         tax_e8=stocks["tax_e8"],
     )
@@ -184,6 +201,7 @@ def _planned(inputs: Mapping[str, Any], strategy: Strategy) -> tuple[Order, ...]
             shares=abs(planned.shares[k]),
             limit_x100=planned.limit_x100[k],
             reason=strategy.reasons.get(planned.reason[k], ""),
+            strategy=strategy.name,
         )
         for k in range(count)
         if planned.shares[k]
@@ -214,9 +232,9 @@ def _inputs(
             "cash_twd": held.cash_twd,
             "rate_e8": costs.commission_e8,
             "minimum_twd": costs.minimum_twd,
-            "pct": limit_pct(day.session),
+            "pct": limit_pct_after(day.session),
         },
-        "rules": {one.name: getattr(rules, one.name) for one in fields(rules)},
+        "rules": {**{name: getattr(rules, name) for name in KNOBS}, "strategy": strategy_name(rules.strategy)},
     }
 
 

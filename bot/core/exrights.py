@@ -13,7 +13,8 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import Final, Literal
 
-from bot.core.market import Bar, limit_down_x100, limit_up_x100
+from bot.core.dividends import E8, per_share_e8
+from bot.core.market import Bar, limit_down_x100, limit_up_x100, tick_x100
 
 Kind = Literal["dividend", "reduction"]
 _CENT: Final = Decimal("0.01")
@@ -96,6 +97,27 @@ def adjusted(bars: Sequence[Bar], events: Iterable[ExRight], as_of: date) -> lis
 def references_x100(events: Iterable[ExRight], after: date, until: date) -> Mapping[str, int]:
     """The reference price of each stock that goes ex after `after`, by `until`; other stocks keep their close."""
     return {symbol: event.reference_x100 for symbol, event in going_ex(events, after, until).items()}
+
+
+def parts_e8(event: ExRight, *, etf: bool) -> tuple[int, int]:
+    """What a share held at the close before gets on `event`: cash, and what becomes of it, in hundred-millionths.
+
+    The cash is TWD, the second part 10^8 where a share stays one. Where the exchange does not tell the cash apart (new
+    shares, or money returned in a reduction), all of the fall counts as shares, which keeps the holding's worth; new
+    shares are there on the ex-date, though companies hand them out some weeks later.
+    """
+    told = event.cash_dividend if event.kind == "dividend" else None
+    cash_e8 = per_share_e8(told) if told is not None else 0
+    without_e6 = event.previous_x100 * 10**6 - cash_e8
+    reference_e6 = event.reference_x100 * 10**6
+    if told is not None and abs(without_e6 - reference_e6) <= tick_x100(event.reference_x100, etf) * 10**6:
+        return cash_e8, E8  # the rest is the rounding of the reference price
+    return cash_e8, (without_e6 * E8 + reference_e6 // 2) // reference_e6
+
+
+def is_estimated(event: ExRight, *, etf: bool) -> bool:
+    """Whether `parts_e8` had to take a fall in price for new shares."""
+    return parts_e8(event, etf=etf)[1] != E8
 
 
 def _scaled(bar: Bar, factor: Fraction) -> Bar:

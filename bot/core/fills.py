@@ -74,7 +74,7 @@ def slipped_range_x100(
 
 
 def capped_shares(shares: int, volume_shares: int, share_bps: int, lot_shares: int) -> int:
-    """How many of the order's signed `shares` trade when we take at most `share_bps` of the session's volume; 0: no cap.
+    """How many of an order's signed `shares` trade if we take at most `share_bps` of the session's volume; 0: no cap.
 
     A fill that the cap cuts is in whole steps of `lot_shares`; the rest expires.
     """

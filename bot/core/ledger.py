@@ -29,7 +29,8 @@ Table = Sequence[Sequence[int]]
 class Tables(NamedTuple):
     """A market and its forecasts, sessions x stocks: what `View` and `Exchange` tell of each session.
 
-    `eventful` and `limit_pct` have an entry a session, `etf` and `tax_e8` an entry a stock.
+    `prepare` fills in the daily limits, `edge_e8` and `ranked`. `eventful` and `limit_pct` have an entry a
+    session, `etf` and `tax_e8` an entry a stock.
     """
 
     open_x100: Table
@@ -37,7 +38,8 @@ class Tables(NamedTuple):
     low_x100: Table
     close_x100: Table
     reference_x100: Table
-    coming_x100: Table
+    limit_up_x100: Sequence[MutableSequence[int]]
+    limit_down_x100: Sequence[MutableSequence[int]]
     volume_shares: Table
     traded: Table
     dividend_e8: Table
@@ -55,8 +57,8 @@ class Tables(NamedTuple):
 class Exchange(NamedTuple):
     """What a session turns out to be, an entry a stock; known only when it is over.
 
-    `reference_x100` is the price from which the session's limits count, `limit_pct` how far they reach. `dividend_e8`
-    is TWD a share on the ex-date, `share_ratio_e8` what becomes of a share then (ONE_E8: nothing), both in
+    `limit_up_x100` and `limit_down_x100` are the session's highest and lowest allowed price. `dividend_e8` is TWD a
+    share on the ex-date, `share_ratio_e8` what becomes of a share then (ONE_E8: nothing), both in
     hundred-millionths; `eventful` is 0 when no stock goes ex.
     """
 
@@ -64,7 +66,8 @@ class Exchange(NamedTuple):
     high_x100: Sequence[int]
     low_x100: Sequence[int]
     close_x100: Sequence[int]
-    reference_x100: Sequence[int]
+    limit_up_x100: Sequence[int]
+    limit_down_x100: Sequence[int]
     volume_shares: Sequence[int]
     traded: Sequence[int]
     dividend_e8: Sequence[int]
@@ -72,7 +75,6 @@ class Exchange(NamedTuple):
     etf: Sequence[int]
     tax_e8: Sequence[int]
     eventful: int
-    limit_pct: int
 
 
 class Terms(NamedTuple):
@@ -117,10 +119,12 @@ class Track(NamedTuple):
 
 
 def view_of(now: int, tables: Tables) -> View:
-    """What may be known after session number `now`."""
+    """What may be known after session number `now`, which is not the last: the next one's limits are among it."""
     return View(
         tables.close_x100[now],
-        tables.coming_x100[now],
+        tables.reference_x100[now + 1],
+        tables.limit_up_x100[now + 1],
+        tables.limit_down_x100[now + 1],
         tables.traded[now],
         tables.target_x100[now],
         tables.sentiment_bps[now],
@@ -128,7 +132,6 @@ def view_of(now: int, tables: Tables) -> View:
         tables.ranked[now],
         tables.etf,
         tables.tax_e8,
-        tables.limit_pct[now],
     )
 
 
@@ -139,7 +142,8 @@ def exchange_of(now: int, tables: Tables) -> Exchange:
         tables.high_x100[now],
         tables.low_x100[now],
         tables.close_x100[now],
-        tables.reference_x100[now],
+        tables.limit_up_x100[now],
+        tables.limit_down_x100[now],
         tables.volume_shares[now],
         tables.traded[now],
         tables.dividend_e8[now],
@@ -147,7 +151,6 @@ def exchange_of(now: int, tables: Tables) -> Exchange:
         tables.etf,
         tables.tax_e8,
         tables.eventful[now],
-        tables.limit_pct[now],
     )
 
 
@@ -162,13 +165,19 @@ def knobs_of(row: Sequence[int]) -> Knobs:
     return Knobs(*row)
 
 
-def rank_sessions(tables: Tables, rates: Rates) -> None:
-    """Fill `edge_e8` and `ranked` of every session: no knob changes them."""
+def prepare(tables: Tables, rates: Rates) -> None:
+    """Fill in each session's limits, edges and ranks: no knob changes them."""
     for now in range(len(tables.limit_pct)):
-        rank_edges(view_of(now, tables), rates)
+        pct = tables.limit_pct[now]
+        for i in range(len(tables.etf)):
+            reference = tables.reference_x100[now][i]
+            tables.limit_up_x100[now][i] = limit_up_x100(reference, tables.etf[i] != 0, pct)
+            tables.limit_down_x100[now][i] = limit_down_x100(reference, tables.etf[i] != 0, pct)
+        if now > 0:
+            rank_edges(view_of(now - 1, tables), rates)
 
 
-def play_sessions(
+def play_sessions(  # noqa: PLR0917  (numba has no keyword-only arguments)
     plan: Plan,
     tables: Tables,
     rates: Rates,
@@ -206,7 +215,7 @@ def play_sessions(
                 track.equity_twd[first + one][now] = money[EQUITY]
 
 
-def trade_session(
+def trade_session(  # noqa: PLR0917  (numba has no keyword-only arguments)
     now: int,
     exchange: Exchange,
     rates: Rates,
@@ -266,12 +275,9 @@ def order_price_x100(
     """Where a limit order for stock `i` trades in the session, 0 when it does not."""
     etf = exchange.etf[i] != 0
     high, low = exchange.high_x100[i], exchange.low_x100[i]
-    locked = False
-    if high == low and exchange.reference_x100[i] > 0:
-        pct = exchange.limit_pct
-        reference = exchange.reference_x100[i]
-        up, down = limit_up_x100(reference, etf, pct), limit_down_x100(reference, etf, pct)
-        locked = is_locked(buys, high, low, up, down)
+    locked = exchange.limit_up_x100[i] > 0 and is_locked(
+        buys, high, low, exchange.limit_up_x100[i], exchange.limit_down_x100[i]
+    )
     opening = exchange.open_x100[i]
     if terms.slippage_ticks > 0:
         opening, high, low = slipped_range_x100(buys, opening, high, low, terms.slippage_ticks, etf)
@@ -295,7 +301,7 @@ def go_ex(exchange: Exchange, account: Account) -> None:
         place += 1
 
 
-def fill(
+def fill(  # noqa: PLR0917  (numba has no keyword-only arguments)
     now: int,
     i: int,
     shares: int,

@@ -6,7 +6,7 @@ Prices inside are whole hundredths of a TWD (`_x100`), so every tick is an exact
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -17,6 +17,7 @@ ETF_PREFIX: Final = "00"  # codes of listed funds start so; common stocks are fo
 
 # The daily limit was 7 % until this date. Source: TWSE announcement on the 10 % limit from 2015-06-01, art. 63
 LIMIT_10_PCT_SINCE: Final = date(2015, 6, 1)
+_FRIDAY: Final = 4
 
 
 def is_etf(symbol: str) -> bool:
@@ -86,6 +87,12 @@ def limit_down_x100(reference_x100: int, etf: bool, limit_pct: int = 10) -> int:
 def limit_pct(session: date) -> int:
     """The daily limit in percent that was in force on `session`."""
     return 10 if session >= LIMIT_10_PCT_SINCE else 7
+
+
+def limit_pct_after(session: date) -> int:
+    """The daily limit in percent in the session after `session`: the change came into force on a Monday, a session."""
+    weekend = 3 if session.weekday() == _FRIDAY else 1
+    return limit_pct(session + timedelta(days=weekend))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,10 @@ class Side(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A limit order decided after the close of `decided`, for the session after it. `shares` is positive."""
+    """A limit order decided after the close of `decided`, for the session after it. `shares` is positive.
+
+    `strategy` is the name of the rule that decided it.
+    """
 
     symbol: str
     decided: date
@@ -25,6 +28,7 @@ class Order:
     shares: int
     limit_x100: int
     reason: str = ""
+    strategy: str = "forecast_edge"
 
     @property
     def key(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 from bot.core.costs import CostRates
 from bot.core.orders import Fill, Order, Side
@@ -11,10 +12,14 @@ from bot.core.orders import Fill, Order, Side
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Shares of one stock and what they cost in all, commission included, in TWD."""
+    """Shares of one stock and what they cost in all, commission included, in TWD.
+
+    `since` is the session of the opening fill; None where a book of before does not tell.
+    """
 
     shares: int
     cost_twd: int
+    since: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +49,7 @@ def apply_fill(held: Portfolio, fill: Fill) -> Portfolio:
     Raises:
         ValueError: the fill sells more than is held.
     """
-    before = held.positions.get(fill.symbol, Position(shares=0, cost_twd=0))
+    before = held.positions.get(fill.symbol, Position(shares=0, cost_twd=0, since=fill.session))
     shares = before.shares + fill.shares
     if shares < 0:
         raise ValueError(f"{fill.symbol} {fill.session}: sells {-fill.shares} of {before.shares} shares")
@@ -54,7 +59,7 @@ def apply_fill(held: Portfolio, fill: Fill) -> Portfolio:
         cost_twd = before.cost_twd - before.cost_twd * -fill.shares // before.shares
     positions = {symbol: position for symbol, position in held.positions.items() if symbol != fill.symbol}
     if shares:
-        positions[fill.symbol] = Position(shares=shares, cost_twd=cost_twd)
+        positions[fill.symbol] = Position(shares=shares, cost_twd=cost_twd, since=before.since)
     return Portfolio(cash_twd=held.cash_twd + fill.cash_change_twd, positions=positions)
 
 
@@ -76,3 +81,8 @@ def as_if_bought(held: Portfolio, waiting: Iterable[Order], costs: CostRates) ->
             )
             held = apply_fill(held, fill)
     return held
+
+
+def unsettled_twd(fills: Iterable[Fill], newest: Collection[date]) -> int:
+    """What sales in the `newest` sessions brought, in TWD: cash that can't be spent before it is settled."""
+    return sum(max(0, fill.cash_change_twd) for fill in fills if fill.shares < 0 and fill.session in newest)

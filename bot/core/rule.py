@@ -6,13 +6,12 @@ it as it stands for sweeps. It sees one session at a time, an entry a stock; yes
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from bot.core.costs import commission_twd
-from bot.core.market import ceil_to_tick_x100, floor_to_tick_x100, limit_down_x100, limit_up_x100
+from bot.core.market import ceil_to_tick_x100, floor_to_tick_x100
 
 BPS: Final = 10_000
 NO_SENTIMENT: Final = -100_000  # below any real score in bps: "unknown", which neither filters nor sells
@@ -61,6 +60,11 @@ class Rules:
                 raise ValueError(f"`{name}` must be between {low} and {high}")
 
 
+def strategy_name(told: str) -> str:
+    """What a strategy is called in records: the last part of the dotted name, or the file's name without its folder."""
+    return told.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".py").rsplit(".", 1)[-1]
+
+
 KNOB_RANGES: Final = {
     "top_k": (1, 1_000),
     "entry_edge_bps": (-BPS, BPS),
@@ -76,23 +80,42 @@ KNOB_RANGES: Final = {
     "take_profit_bps": (0, 100 * BPS),
     "max_holding_sessions": (0, 10_000),
 }
-# The whole numbers among the rules, in their order: a row of a sweep's matrix.
-KNOBS: Final = tuple(one.name for one in fields(Rules) if one.name != "strategy")
-Knobs = namedtuple("Knobs", KNOBS)  # type: ignore[misc]  # noqa: PYI024  (made from Rules: there is no second list)
+class Knobs(NamedTuple):
+    """The whole numbers among the rules, in the same order: a row of a sweep's matrix. numba can't have `Rules`."""
+
+    top_k: int
+    entry_edge_bps: int
+    exit_return_bps: int
+    stop_bps: int
+    min_sentiment_bps: int
+    exit_sentiment_bps: int
+    invest_bps: int
+    max_order_twd: int
+    buy_offset_bps: int
+    sell_offset_bps: int
+    lot_shares: int
+    take_profit_bps: int
+    max_holding_sessions: int
+
+
+KNOBS: Final = Knobs._fields
 
 
 class View(NamedTuple):
-    """What may be known after the close of a session: `limit_pct`, and for each stock an entry in the others.
+    """What may be known after the close of a session, an entry a stock.
 
-    `coming_x100` is the reference price of the next session, from which its limits count: the close, but on the eve of
-    an ex-date. `tradable` is 0 for a stock that did not trade or that we keep hands off. `target_x100` is 0 where the
-    model abstained, `sentiment_bps` NO_SENTIMENT where nothing is known. `edge_e8` is the forecast return after the
-    costs of the round trip in hundred-millionths; `ranked` holds the stocks that may be traded and have a forecast,
-    best edge first (a tie: the one that stands first), then NO_STOCK.
+    `coming_x100` is the reference price of the next session: the close, but on the eve of an ex-date. `limit_up_x100`
+    and `limit_down_x100` are the highest and lowest price allowed then. `tradable` is 0 for a stock that did not trade
+    or that we keep hands off. `target_x100` is 0 where the model abstained, `sentiment_bps` NO_SENTIMENT where nothing
+    is known. `edge_e8` is the forecast return after the costs of the round trip in hundred-millionths; `ranked` holds
+    the stocks that may be traded and have a forecast, best edge first (a tie: the one that stands first), then
+    NO_STOCK.
     """
 
     close_x100: Sequence[int]
     coming_x100: Sequence[int]
+    limit_up_x100: Sequence[int]
+    limit_down_x100: Sequence[int]
     tradable: Sequence[int]
     target_x100: Sequence[int]
     sentiment_bps: Sequence[int]
@@ -100,7 +123,6 @@ class View(NamedTuple):
     ranked: MutableSequence[int]
     etf: Sequence[int]
     tax_e8: Sequence[int]
-    limit_pct: int
 
 
 class Book(NamedTuple):
@@ -153,23 +175,30 @@ class Strategy:
 def rank_edges(view: View, rates: Rates) -> None:
     """Fill `edge_e8` and `ranked` of `view`, which follow from the rest."""
     n = len(view.etf)
+    count = 0
     for i in range(n):
         close, target = view.close_x100[i], view.target_x100[i]
-        edge_e8 = 0
+        view.edge_e8[i] = 0
+        view.ranked[i] = NO_STOCK
         if close > 0 and target > 0:
             # Whole costs of the round trip are taken off before ranking. 10^4 hundred-millionths are 1 bp.
             edge_e8 = (target - close) * 100_000_000 // close - 2 * rates.rate_e8 - view.tax_e8[i]
-        view.edge_e8[i] = edge_e8
-        view.ranked[i] = NO_STOCK
-    # One number that sorts by edge, best first, then by place.
-    keys = [
-        i - view.edge_e8[i] * n
-        for i in range(n)
-        if view.tradable[i] != 0 and view.close_x100[i] > 0 and view.target_x100[i] > 0
-    ]
-    keys.sort()
-    for place in range(len(keys)):
-        view.ranked[place] = keys[place] % n
+            view.edge_e8[i] = edge_e8
+            if view.tradable[i] != 0:
+                view.ranked[count] = i - edge_e8 * n  # one number that sorts by edge, best first, then by place
+                count += 1
+    gap = count // 2
+    while gap > 0:  # Shell's sort: short, in place, and the same for numba
+        for right in range(gap, count):
+            key = view.ranked[right]
+            place = right
+            while place >= gap and view.ranked[place - gap] > key:
+                view.ranked[place] = view.ranked[place - gap]
+                place -= gap
+            view.ranked[place] = key
+        gap //= 2
+    for place in range(count):
+        view.ranked[place] %= n
 
 
 def plan_orders(
@@ -197,9 +226,7 @@ def plan_orders(
         if reason != 0:
             orders.stock[count] = i
             orders.shares[count] = -book.shares[i]
-            orders.limit_x100[count] = sell_limit_x100(
-                view.coming_x100[i], rules.sell_offset_bps, view.etf[i] != 0, view.limit_pct
-            )
+            orders.limit_x100[count] = sell_limit_x100(i, view, rules.sell_offset_bps)
             orders.reason[count] = reason
             count += 1
 
@@ -219,7 +246,7 @@ def plan_orders(
             continue
         if slot_twd < 0:
             slot_twd = min(max(purse.equity_twd, 0) * rules.invest_bps // BPS // rules.top_k, rules.max_order_twd)
-        limit = buy_limit_x100(view.coming_x100[i], rules.buy_offset_bps, view.etf[i] != 0, view.limit_pct)
+        limit = buy_limit_x100(i, view, rules.buy_offset_bps)
         # One too dear for its slot leaves the slot to the next best.
         shares = affordable_shares(limit, min(slot_twd, cash_left), rules.lot_shares, rates)
         if shares > 0:
@@ -252,18 +279,16 @@ def exit_reason(i: int, now: int, view: View, book: Book, rules: Knobs) -> int:
     return 0
 
 
-def sell_limit_x100(reference_x100: int, offset_bps: int, etf: bool, pct: int) -> int:  # noqa: FBT001
-    """A sale's limit price `offset_bps` below the reference, up to the next tick, inside the daily limit."""
-    limit = ceil_to_tick_x100(reference_x100 * (BPS - offset_bps) // BPS, etf)
-    limit = max(limit, limit_down_x100(reference_x100, etf, pct))
-    return min(limit, limit_up_x100(reference_x100, etf, pct))
+def sell_limit_x100(i: int, view: View, offset_bps: int) -> int:
+    """A limit price for selling stock `i`, `offset_bps` below the reference: up to the tick, in the daily limit."""
+    limit = ceil_to_tick_x100(view.coming_x100[i] * (BPS - offset_bps) // BPS, view.etf[i] != 0)
+    return min(max(limit, view.limit_down_x100[i]), view.limit_up_x100[i])
 
 
-def buy_limit_x100(reference_x100: int, offset_bps: int, etf: bool, pct: int) -> int:  # noqa: FBT001
-    """A purchase's limit price `offset_bps` above the reference, down to the next tick, inside the daily limit."""
-    limit = floor_to_tick_x100(reference_x100 * (BPS + offset_bps) // BPS, etf)
-    limit = min(limit, limit_up_x100(reference_x100, etf, pct))
-    return max(limit, limit_down_x100(reference_x100, etf, pct))
+def buy_limit_x100(i: int, view: View, offset_bps: int) -> int:
+    """A limit price for buying stock `i`, `offset_bps` above the reference: down to the tick, in the daily limit."""
+    limit = floor_to_tick_x100(view.coming_x100[i] * (BPS + offset_bps) // BPS, view.etf[i] != 0)
+    return max(min(limit, view.limit_up_x100[i]), view.limit_down_x100[i])
 
 
 def affordable_shares(limit_x100: int, budget_twd: int, lot_shares: int, rates: Rates) -> int:

@@ -113,3 +113,9 @@ def next_session(day: date, known_at: datetime, calendar: Calendar) -> date:
         if calendar.is_session(candidate, known_at):
             return candidate
     raise ValueError(f"no session within {LONGEST_BREAK_DAYS} days after {day}")
+
+
+def sessions_since(first: date, last: date, known_at: datetime, calendar: Calendar) -> list[date]:
+    """The sessions from `first` to `last`, both included, newest first, by what was known at `known_at`."""
+    days = ((last - timedelta(days=back)) for back in range((last - first).days + 1))
+    return [day for day in days if calendar.is_session(day, known_at)]

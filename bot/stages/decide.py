@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
 
 from bot.calendar import calendar_of
 from bot.config import Config
 from bot.core.decide import BPS, MarketDay, decide
 from bot.core.exrights import references_x100
 from bot.core.forecast import Sentiment, mean_score
-from bot.core.portfolio import as_if_bought
-from bot.core.sessions import next_session
+from bot.core.portfolio import Portfolio, as_if_bought, unsettled_twd
+from bot.core.sessions import LONGEST_BREAK_DAYS, next_session, sessions_since
 from bot.exrights_fetch import known_events
 from bot.stages.forecast import recent_headlines
 from bot.stages.stage import Outcome, Ports
+from bot.strategies.registry import find_strategy
 
 
 def decide_orders(session: date, ports: Ports, config: Config) -> Outcome:
@@ -23,12 +24,40 @@ def decide_orders(session: date, ports: Ports, config: Config) -> Outcome:
         day = market_day(session, ports, config)
         waiting = [one.order for one in ports.journal.open_orders()]
         held = as_if_bought(ports.journal.portfolio(), waiting, config.costs)
-        decision = decide(day, held, config.rules, config.costs)
+        decision = decide(
+            day,
+            held,
+            config.rules,
+            config.costs,
+            held_sessions=_held_sessions(session, held, ports),
+            unsettled_twd=_unsettled_twd(session, ports, config),
+            strategy=find_strategy(config.rules.strategy),
+        )
         ports.journal.record_decision(decision, ports.clock.now())
     planned = [one for one in ports.journal.orders() if one.order.decided == session]
     buys = sum(one.order.signed_shares > 0 for one in planned)
     unsure = "" if _is_settled(session, ports) else "; the book is not settled, so nothing is traded"
     return Outcome(outcome="done", detail=f"{buys} to buy, {len(planned) - buys} to sell{unsure}")
+
+
+def _held_sessions(session: date, held: Portfolio, ports: Ports) -> dict[str, int]:
+    """At how many closes each position was held, the opening fill's session counted."""
+    since = {symbol: position.since or session for symbol, position in held.positions.items()}
+    if not since:
+        return {}
+    newest_first = sessions_since(min(since.values()), session, ports.clock.now(), calendar_of(ports))
+    return {symbol: sum(one >= first for one in newest_first) for symbol, first in since.items()}
+
+
+def _unsettled_twd(session: date, ports: Ports, config: Config) -> int:
+    """The part of the cash that sales brought too lately to be spent."""
+    wait = config.broker.settlement_sessions
+    if not wait:
+        return 0
+    newest_first = sessions_since(
+        session - timedelta(days=LONGEST_BREAK_DAYS), session, ports.clock.now(), calendar_of(ports)
+    )
+    return unsettled_twd(ports.journal.fills(), newest_first[:wait])
 
 
 def _is_settled(session: date, ports: Ports) -> bool:

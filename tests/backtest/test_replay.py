@@ -12,6 +12,7 @@ from markets import RULES, SESSIONS, Prices, flat, market, random_market
 
 from backtest.forecasters import Naive, Stored
 from backtest.history import History
+from backtest.kernel import Options
 from backtest.replay import Step, hold, market_days, replay
 from bot.core.orders import Fill, Side
 from bot.errors import LookAheadError
@@ -30,7 +31,8 @@ def told(targets: Mapping[int, str]) -> Stored:
 
 def steps(history: History, forecaster: Stored, fill_rule: str, **knobs: int) -> list[Step]:
     days_of = market_days(history, history.sessions, forecaster)
-    return list(replay(history, days_of, START_TWD, dataclasses.replace(RULES, **knobs), RATES, fill_rule))
+    options = Options(fill_rule=fill_rule, start_cash_twd=START_TWD, costs=RATES)
+    return list(replay(history, days_of, dataclasses.replace(RULES, **knobs), options))
 
 
 def after_100(*prices: Prices) -> History:
@@ -162,7 +164,7 @@ def test_equity_changes_by_price_moves_less_costs_and_by_nothing_else(fill_rule:
     )
     days_of = market_days(history, history.sessions, Naive())
     before_twd, held, traded = START_TWD, {}, 0
-    for step in replay(history, days_of, START_TWD, rules, RATES, fill_rule):
+    for step in replay(history, days_of, rules, Options(fill_rule=fill_rule, start_cash_twd=START_TWD, costs=RATES)):
         closes_before, closes = history.closes_x100(step.decided), history.closes_x100(step.session)
         moved_x100 = sum(shares * (closes[symbol] - closes_before[symbol]) for symbol, shares in held.items())
         moved_x100 += sum(fill.shares * (closes[fill.symbol] - fill.price_x100) for fill in step.fills)

@@ -14,6 +14,7 @@ from markets import RULES, SESSIONS, flat, market, random_market
 
 from backtest.forecasters import BestFourPoint, Forecaster, Naive, Stored
 from backtest.history import History
+from backtest.kernel import Options
 from backtest.replay import Run, hold, market_days, replay
 from backtest.report import trades_of
 from backtest.score import Score, score, sessions_a_year, worst
@@ -36,7 +37,9 @@ def runs_of(
             fill_rule=rule,
             first=sessions[0],
             start_cash_twd=START_TWD,
-            steps=tuple(replay(history, told, START_TWD, rules, costs_of, rule)),
+            steps=tuple(
+                replay(history, told, rules, Options(fill_rule=rule, start_cash_twd=START_TWD, costs=costs_of))
+            ),
         )
         for rule in FILL_RULES
     ]

@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import random
-import types
 from datetime import date
 from typing import Any
 
@@ -19,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.costs import commission_twd
-from bot.core.decide import NO_SENTIMENT, Decision, MarketDay, Rules, decide, decision_from, plan_orders
+from bot.core.decide import NO_SENTIMENT, Decision, MarketDay, Rules, decide, decision_from
 from bot.core.market import floor_to_tick_x100, limit_down_x100, limit_up_x100
 from bot.core.orders import Order, Side
 from bot.core.portfolio import Portfolio, Position
@@ -187,6 +185,28 @@ def test_sells_come_before_buys() -> None:
     assert [one.side for one in told] == [Side.SELL, Side.BUY]
 
 
+@pytest.mark.parametrize(("close", "count"), [("105", 0), ("105.5", 1)])  # 105 % of 100,142 are 105,149.1
+def test_sells_everything_at_the_take_profit(close: str, count: int) -> None:
+    sold = orders(day({"2330": close}), holding(1_000, 100_142), take_profit_bps=500)
+    assert [one.reason for one in sold] == ["take profit"] * count
+
+
+@pytest.mark.parametrize(("sessions", "count"), [(4, 0), (5, 1), (6, 1)])
+def test_sells_after_the_longest_holding(sessions: int, count: int) -> None:
+    rules = dataclasses.replace(RULES, max_holding_sessions=5)
+    told = decide(day({"2330": "100"}), holding(1_000, 100_142), rules, RATES, held_sessions={"2330": sessions}).orders
+    assert [one.reason for one in told] == ["held for the longest time"] * count
+
+
+def test_cash_that_a_sale_has_yet_to_bring_counts_but_is_not_spent() -> None:
+    market = day({"2330": "100"}, {"2330": "103"})
+    rich = Portfolio(cash_twd=10_000_000)  # a slot of 1,900,000; 19 lots cost 1,900,000 + 2,707
+    [order] = decide(market, rich, RULES, RATES, unsettled_twd=8_000_000).orders
+    assert order.shares == 18_000
+    [order] = decide(market, rich, RULES, RATES, unsettled_twd=9_000_000).orders  # 1,000,000 left: 9 lots
+    assert order.shares == 9_000
+
+
 # --- hands off --------------------------------------------------------------------------------------------
 
 
@@ -256,6 +276,22 @@ def test_the_same_input_gives_the_same_hash_whatever_the_order_of_the_stocks() -
 def test_the_hash_is_over_the_inputs_and_the_orders_as_written_here() -> None:
     # Recorded decisions are checked against it: a change of this text must be meant.
     text = (
+        '[{"cash":{"cash_twd":1000000,"minimum_twd":20,"pct":10,"rate_e8":142500,"unsettled_twd":0},'
+        '"day":{"session":"2025-01-02","symbols":["1101","2330"]},'
+        '"rules":{"buy_offset_bps":0,"entry_edge_bps":50,"exit_return_bps":-50,"exit_sentiment_bps":-6000,'
+        '"invest_bps":9500,"lot_shares":1000,"max_holding_sessions":0,"max_order_twd":20000000,"min_sentiment_bps":-2000,'
+        '"sell_offset_bps":0,"stop_bps":800,"strategy":"forecast_edge","take_profit_bps":0,"top_k":5},'
+        '"stocks":{"close_x100":[10000,10000],"etf":[0,0],"held_cost_twd":[0,100142],"held_sessions":[0,1],"held_shares":[0,1000],'
+        '"reference_x100":[10000,10000],"sentiment_bps":[120,-100000],"target_x100":[10400,9800],"tax_e8":[300000,300000],"tradable":[1,1]}},'
+        '[["2025-01-02:2330:sell",1000,10000,"forecast fell below the exit"],'
+        '["2025-01-02:1101:buy",2000,10000,"forecast pays after costs"]]]'
+    )
+    assert decision().sha256 == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_decision_recorded_before_rules_had_a_name_follows_from_what_was_recorded() -> None:
+    # As journals of before held it, hash and all: no age, no unsettled cash, no take-profit, no strategy.
+    text = (
         '[{"cash":{"cash_twd":1000000,"minimum_twd":20,"pct":10,"rate_e8":142500},'
         '"day":{"session":"2025-01-02","symbols":["1101","2330"]},'
         '"rules":{"buy_offset_bps":0,"entry_edge_bps":50,"exit_return_bps":-50,"exit_sentiment_bps":-6000,'
@@ -266,7 +302,9 @@ def test_the_hash_is_over_the_inputs_and_the_orders_as_written_here() -> None:
         '[["2025-01-02:2330:sell",1000,10000,"forecast fell below the exit"],'
         '["2025-01-02:1101:buy",2000,10000,"forecast pays after costs"]]]'
     )
-    assert decision().sha256 == hashlib.sha256(text.encode()).hexdigest()
+    again = decision_from(json.loads(text)[0])
+    assert again.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert again.orders == decision().orders
 
 
 def test_another_input_gives_another_hash() -> None:
@@ -308,9 +346,11 @@ def situations(draw: st.DrawFn) -> dict[str, Any]:
     column("sentiment_bps", st.integers(-10_000, 10_000) | st.just(NO_SENTIMENT))
     column("held_shares", st.just(0) | st.integers(1, 200_000))
     column("held_cost_twd", st.integers(0, 200_000_000))
+    column("held_sessions", st.integers(1, 50))
     stocks["etf"] = [0] * count
     stocks["tax_e8"] = [300_000] * count
     cash = {"cash_twd": draw(st.integers(0, 10**9)), "rate_e8": 142_500, "minimum_twd": 20, "pct": 10}
+    cash["unsettled_twd"] = draw(st.integers(0, cash["cash_twd"]))
     rules = {
         "top_k": draw(st.integers(1, 8)),
         "entry_edge_bps": draw(st.integers(-1_000, 1_000)),
@@ -323,41 +363,45 @@ def situations(draw: st.DrawFn) -> dict[str, Any]:
         "buy_offset_bps": draw(st.integers(-1_000, 1_000)),
         "sell_offset_bps": draw(st.integers(-1_000, 1_000)),
         "lot_shares": draw(st.sampled_from([1, 100, 1_000])),
+        "take_profit_bps": draw(st.just(0) | st.integers(1, 5_000)),
+        "max_holding_sessions": draw(st.just(0) | st.integers(1, 60)),
+        "strategy": "forecast_edge",
     }
-    return {**stocks, **cash, **rules}
+    return {"stocks": stocks, "cash": cash, "rules": rules}
 
 
-def planned(told: dict[str, Any], heart: Any = plan_orders) -> tuple[int, list[int], list[int], list[int]]:
-    count = len(told["close_x100"])
-    shares, limits, reasons = [0] * count, [0] * count, [0] * count
-    return heart(**told, order_shares=shares, order_limit_x100=limits, order_reason=reasons), shares, limits, reasons
+def planned(told: dict[str, Any]) -> tuple[Order, ...]:
+    symbols = [str(1101 + place) for place in range(len(told["stocks"]["close_x100"]))]
+    return decision_from({"day": {"session": "2025-01-02", "symbols": symbols}, **told}).orders
 
 
 @settings(max_examples=300, deadline=None)
 @given(situations())
 def test_no_plan_ever_breaks_the_rules_of_the_house(told: dict[str, Any]) -> None:
-    count, shares, limits, _ = planned(told)
+    stocks, cash, rules = told["stocks"], told["cash"], told["rules"]
+    made = planned(told)
+    assert len({order.symbol for order in made}) == len(made), "two orders for a stock"
     spent_twd = 0
-    for i, wanted in enumerate(shares):
-        if not wanted:
+    for order in made:
+        i = int(order.symbol) - 1101
+        reference = stocks["reference_x100"][i]
+        assert stocks["tradable"][i], "an order for a stock that may not be traded"
+        assert limit_down_x100(reference, etf=False) <= order.limit_x100 <= limit_up_x100(reference, etf=False)
+        assert floor_to_tick_x100(order.limit_x100, etf=False) == order.limit_x100, "a limit off the tick"
+        if order.side is Side.SELL:
+            assert order.shares == stocks["held_shares"][i], "sells something else than what is held"
             continue
-        close = told["reference_x100"][i]
-        assert told["tradable"][i], "an order for a stock that may not be traded"
-        assert limit_down_x100(close, etf=False) <= limits[i] <= limit_up_x100(close, etf=False)
-        assert floor_to_tick_x100(limits[i], etf=False) == limits[i], "a limit off the tick"
-        if wanted < 0:
-            assert -wanted == told["held_shares"][i], "sells something else than what is held"
-            continue
-        assert told["target_x100"][i] > 0, "buys where the model abstained"
-        assert told["held_shares"][i] == 0, "adds to a position"
-        assert wanted % told["lot_shares"] == 0, "a broken lot"
-        cost_twd = limits[i] * wanted // 100 + commission_twd(limits[i], wanted, told["rate_e8"], told["minimum_twd"])
-        assert cost_twd <= told["max_order_twd"]
+        assert stocks["target_x100"][i] > 0, "buys where the model abstained"
+        assert stocks["held_shares"][i] == 0, "adds to a position"
+        assert order.shares % rules["lot_shares"] == 0, "a broken lot"
+        cost_twd = order.limit_x100 * order.shares // 100
+        cost_twd += commission_twd(order.limit_x100, order.shares, cash["rate_e8"], cash["minimum_twd"])
+        assert cost_twd <= rules["max_order_twd"]
         spent_twd += cost_twd
-    assert spent_twd <= told["cash_twd"], "buys beyond the cash, fees included"
-    held = sum(one > 0 for one in told["held_shares"])
-    assert held + sum(one > 0 for one in shares) <= max(told["top_k"], held), "more positions than top_k"
-    assert count == sum(one != 0 for one in shares)
+    assert spent_twd <= max(0, cash["cash_twd"] - cash["unsettled_twd"]), "buys beyond the cash, fees included"
+    held = sum(one > 0 for one in stocks["held_shares"])
+    bought = sum(order.side is Side.BUY for order in made)
+    assert held + bought <= max(rules["top_k"], held), "more positions than top_k"
 
 
 @given(situations())
@@ -398,77 +442,3 @@ def test_a_journal_of_before_ex_rights_gives_the_same_orders_and_its_own_hash() 
     assert before.orders == now.orders
     assert before.sha256 != now.sha256  # it is over the inputs as they were kept
     assert before.inputs == inputs
-
-
-# --- compiled ---------------------------------------------------------------------------------------------
-
-
-def compiled(function: Any) -> Any:
-    """`function` as numba compiles it, unchanged: only the plain functions it calls are replaced by compiled ones."""
-    import numba
-
-    names = {
-        name: compiled(value) if isinstance(value, types.FunctionType) else value
-        for name, value in function.__globals__.items()
-        if name in function.__code__.co_names
-    }
-    copy = types.FunctionType(
-        function.__code__, {"__builtins__": __builtins__, **names}, function.__name__, function.__defaults__
-    )
-    return numba.njit(copy)
-
-
-def random_situation(chance: random.Random) -> dict[str, Any]:
-    """As `situations`, without hypothesis: numba compiles once and then many are cheap."""
-    count = chance.randint(1, 12)
-    close = [max(1, floor_to_tick_x100(chance.randint(1, 300_000), etf=False)) for _ in range(count)]
-    return {
-        "close_x100": close,
-        "reference_x100": [chance.choice([price, max(1, price * chance.randint(80, 130) // 100)]) for price in close],
-        "tradable": [chance.randint(0, 5) > 0 for _ in range(count)],
-        "target_x100": [chance.choice([0, max(1, price * chance.randint(85, 115) // 100)]) for price in close],
-        "sentiment_bps": [chance.choice([NO_SENTIMENT, chance.randint(-10_000, 10_000)]) for _ in range(count)],
-        "held_shares": [chance.choice([0, 0, chance.randint(1, 50) * 1_000]) for _ in range(count)],
-        "held_cost_twd": [chance.randint(1, 50_000_000) for _ in range(count)],
-        "etf": [chance.randint(0, 4) == 0 for _ in range(count)],
-        "tax_e8": [chance.choice([100_000, 300_000]) for _ in range(count)],
-        "cash_twd": chance.randint(0, 200_000_000),
-        "rate_e8": chance.choice([142_500, 85_500, 39_900]),
-        "minimum_twd": chance.choice([0, 1, 20]),
-        "pct": chance.choice([7, 10]),
-        "top_k": chance.randint(1, 8),
-        "entry_edge_bps": chance.randint(-300, 300),
-        "exit_return_bps": chance.randint(-300, 300),
-        "stop_bps": chance.choice([0, 500, 800]),
-        "min_sentiment_bps": chance.randint(-10_000, 2_000),
-        "exit_sentiment_bps": chance.randint(-10_000, 0),
-        "invest_bps": chance.randint(0, 10_000),
-        "max_order_twd": chance.randint(0, 40_000_000),
-        "buy_offset_bps": chance.randint(-1_000, 1_000),
-        "sell_offset_bps": chance.randint(-1_000, 1_000),
-        "lot_shares": chance.choice([1, 1_000]),
-    }
-
-
-def test_the_heart_compiles_unchanged_and_plans_the_same() -> None:
-    import numpy as np
-
-    heart = compiled(plan_orders)
-
-    def as_arrays(**told: Any) -> int:
-        arrays = {
-            name: np.array(value, dtype=np.int64) if isinstance(value, list) else value for name, value in told.items()
-        }
-        count: int = heart(*arrays.values())
-        for name in ("order_shares", "order_limit_x100", "order_reason"):
-            told[name][:] = arrays[name].tolist()
-        return count
-
-    chance = random.Random(20250102)
-    ordered = 0
-    for _ in range(3_000):
-        told = random_situation(chance)
-        plain = planned(told)
-        assert planned(told, as_arrays) == plain
-        ordered += plain[0]
-    assert ordered > 3_000, "the situations hardly order anything"

@@ -28,12 +28,14 @@ def fill(shares: int, price_x100: int = 100_00, symbol: str = "2330") -> Fill:
 
 def test_a_purchase_costs_value_and_commission() -> None:
     held = apply_fill(Portfolio(cash_twd=1_000_000), fill(2_000))  # 200,000 + 285
-    assert held == Portfolio(cash_twd=799_715, positions={"2330": Position(shares=2_000, cost_twd=200_285)})
+    assert held == Portfolio(
+        cash_twd=799_715, positions={"2330": Position(shares=2_000, cost_twd=200_285, since=FRIDAY)}
+    )
 
 
 def test_buying_more_adds_to_the_cost() -> None:
     held = reduce(apply_fill, [fill(2_000), fill(1_000, 110_00)], Portfolio(cash_twd=1_000_000))  # + 110,000 + 156
-    assert held.positions["2330"] == Position(shares=3_000, cost_twd=310_441)
+    assert held.positions["2330"] == Position(shares=3_000, cost_twd=310_441, since=FRIDAY)
 
 
 def test_selling_everything_leaves_no_entry_and_pays_commission_and_tax() -> None:
@@ -45,7 +47,7 @@ def test_selling_a_part_carries_out_its_share_of_the_cost() -> None:
     held = reduce(
         apply_fill, [fill(2_000), fill(-500)], Portfolio(cash_twd=1_000_000)
     )  # 200,285 * 500 // 2000 = 50,071
-    assert held.positions["2330"] == Position(shares=1_500, cost_twd=150_214)
+    assert held.positions["2330"] == Position(shares=1_500, cost_twd=150_214, since=FRIDAY)
 
 
 def test_nobody_sells_what_is_not_there() -> None:
