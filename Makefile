@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 MODEL := models/smollm2-135m/manifest.json
 
-.PHONY: demo test lint types check bench fuzz model clean
+.PHONY: demo test lint types check bench fuzz cluster model clean
 .DEFAULT_GOAL := check
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -37,6 +37,10 @@ bench: $(INSTALLED) $(MODEL)  ## our figures, each beside a peer in the same run
 
 fuzz: $(INSTALLED)        ## 100,000 broken price answers, with a seed of its own
 	$(BIN)/python tests/price_fuzz.py --count 100000
+
+cluster: $(INSTALLED)     ## a sweep on a local Ray cluster of two nodes, one of them killed half-way
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,cluster]'
+	$(BIN)/python -m pytest -m cluster
 
 clean:
 	rm -rf demo reports .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -185,7 +185,7 @@ def play_many(tape: Tape, matrix: Ints, options: Options, *, keep_equity: bool =
         Refused: the matrix has another width, or a knob is out of its range.
     """
     check_matrix(matrix)
-    tables = tables_of(tape)
+    tables = _tables(tape)
     prepare_all, play_sets = compiled(options.strategy.plan)
     prepare_all(tables, options.rates)
     sets, sessions = len(matrix), len(tape.sessions)
@@ -228,13 +228,13 @@ def check_matrix(matrix: Ints) -> None:
 
 def plain_tables(tape: Tape, rates: Rates) -> Tables:
     """The tape in lists, for plain Python: prepared for the rule and the ledger."""
-    arrays: Any = tables_of(tape)
+    arrays: Any = _tables(tape)
     tables = Tables(*(table.tolist() for table in arrays))
     prepare(tables, rates)
     return tables
 
 
-def tables_of(tape: Tape) -> Tables:
+def _tables(tape: Tape) -> Tables:
     """The tape as the rule and the ledger read it; `prepare` has to fill in what follows from it."""
     told: dict[str, Any] = {
         name: getattr(tape, name) for name in Tables._fields if name not in {*_PREPARED, "eventful", "limit_pct"}

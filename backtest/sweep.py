@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -30,9 +32,10 @@ from backtest.sweep_space import Space, space_of
 from backtest.tape import Tape, tape_of
 from backtest.trials import Trial, TriedOn, record_trials, set_id
 from bot.config import Config
-from bot.core.rule import KNOBS
+from bot.core.rule import KNOBS, strategy_name
 from bot.errors import Refused
-from bot.sweep_config import check_knobs
+from bot.strategies.registry import find_strategy
+from bot.sweep_config import LEAST_SESSIONS, check_knobs
 
 NAME_CHARACTERS: Final = 60
 
@@ -81,7 +84,7 @@ class Sweep:
         """How many sets a part holds."""
         return BATCH if self.guided else self.config.sweep.chunk
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Days, model, config, data and code. The same id means the same table, bit for bit."""
         sessions = self.job.tape.sessions
@@ -103,10 +106,13 @@ class Sweep:
         sweep.pop("walk_forward")
         if not self.guided:
             sweep.pop("objective")
-        return [asdict(self.space.base), asdict(self.config.costs), asdict(self.config.backtest) | {"reports": ""},
-                sweep, self.guided]  # fmt: skip
+        rules = asdict(self.space.base) | {"strategy": strategy_of(self.config)}
+        plan = inspect.getsource(self.job.options[0].strategy.plan)  # a user's own rule is no source of ours
+        trading = asdict(self.config.backtest) | {"reports": ""}
+        settled = self.config.broker.settlement_sessions
+        return [rules, plan, asdict(self.config.costs), trading, settled, sweep, self.guided]
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """What the table is, for its metadata."""
         sessions = self.job.tape.sessions
@@ -272,6 +278,9 @@ def load_tape(config: Config, asked: Asked) -> tuple[Tape, str, float, list[str]
     [forecaster] = told
     days = market_days(loaded.history, loaded.sessions, forecaster)
     tape = tape_of(loaded.history, days, config.costs)
+    if len(days) < LEAST_SESSIONS:
+        span = f"{days[0].session}..{days[-1].session} are {len(days)} sessions"
+        raise Refused(f"{span}: at least {LEAST_SESSIONS} are needed to tell parameter sets apart")
     check_forecasts(tape, forecaster.name, 0, len(tape.sessions))
     notes = [*loaded.notes, *_notes(forecaster, config), *silent_notes(tape, forecaster.name)]
     notes += hole_notes(loaded.history, loaded.sessions)
@@ -313,14 +322,22 @@ def _notes(forecaster: Forecaster, config: Config) -> Iterable[str]:
 def options_of(config: Config) -> tuple[Options, ...]:
     """How orders trade, for each fill rule of the config."""
     return tuple(
-        Options(fill_rule=rule, start_cash_twd=config.backtest.start_cash_twd, costs=config.costs)
+        Options(
+            fill_rule=rule,
+            start_cash_twd=config.backtest.start_cash_twd,
+            costs=config.costs,
+            slippage_ticks=config.backtest.slippage_ticks,
+            volume_share_bps=config.backtest.volume_share_bps,
+            settlement_sessions=config.broker.settlement_sessions,
+            strategy=find_strategy(config.rules.strategy),
+        )
         for rule in config.backtest.fill_rules
     )
 
 
 def strategy_of(config: Config) -> str:
     """The name of the rule that is swept."""
-    return config.rules.strategy
+    return strategy_name(config.rules.strategy)
 
 
 def tried_on(config: Config, tape: Tape, forecaster: str) -> TriedOn:

@@ -96,7 +96,7 @@ def sweep(
         sweep_report.write_heat(mapped, made.folder / f"heat-{mapped.across}-{mapped.down}.html", made.run_id)
     notes = sweep_report.notes_of(made, results)
     if as_json:
-        facts = sweep_report.facts(results, trials, notes, made.folder)
+        facts = sweep_report.facts(results, trials, notes, made.folder, mapped)
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
     else:
         sweep_report.print_sweep(results, trials, notes, made.folder, mapped)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from backtest.sweep_job import Job, compute
@@ -127,11 +129,20 @@ def _on_a_node(job: Job, matrix: Matrix, first: int, code: str) -> bytes:
     if source_digest() != code:
         raise Refused(f"the node {socket.gethostname()} runs another version of twtrader: install the same everywhere")
     numba.set_num_threads(1)
-    table = compute(job, matrix, first)
+    table = compute(_writable(job), matrix.copy(), first)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
     return bytes(sink.getvalue())
+
+
+def _writable(job: Job) -> Job:
+    """`job` with tables of its own: Ray hands out read-only ones, for which numba would compile everything again."""
+    tables = {one.name: getattr(job.tape, one.name) for one in fields(job.tape)}
+    own: dict[str, Any] = {
+        name: table.copy() if isinstance(table, np.ndarray) else table for name, table in tables.items()
+    }
+    return replace(job, tape=replace(job.tape, **own))
 
 
 def _read(told: bytes) -> pa.Table:

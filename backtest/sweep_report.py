@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,37 +23,53 @@ FIGURES: Final = ("net_return", "sharpe", "max_drawdown", "turnover", "trades")
 
 def best_first(results: Results, places: Any) -> list[int]:
     """`places` with the highest objective first; the lower set of equals first."""
-    worth = results.objective(results.facts["objective"])
-    return [int(place) for place in sorted(places, key=lambda place: (-worth[place], place))]
+    worth = results.objective(results.facts["objective"])[places]
+    ordered: list[int] = places[np.argsort(-worth, kind="stable")].tolist()
+    return ordered
 
 
-def facts(results: Results, trials: Trials, notes: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Everything that the screen says, for --json."""
+def alike(results: Results, places: Sequence[int], most: int | None = None) -> list[list[int]]:
+    """`places` in groups of equal figures, in their order and at most `most`: they differ in knobs without effect."""
+    figures = np.nan_to_num(np.stack([results.worst(name)[places] for name in FIGURES], axis=1))
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for place, row in zip(places, figures.tolist(), strict=True):
+        key = tuple(row)
+        if key in groups or most is None or len(groups) < most:
+            groups.setdefault(key, []).append(place)
+    return list(groups.values())
+
+
+def facts(results: Results, trials: Trials, notes: Sequence[str], folder: Path, heat: HeatMap | None) -> dict[str, Any]:
+    """Everything that the screen says, for --json; of sets with equal figures the first, and how many there are."""
+    best = best_first(results, np.flatnonzero(results.traded))
     return results.facts | {
         "folder": str(folder),
         "traded": int(results.traded.sum()),
-        "best": [_set_facts(results, place) for place in best_first(results, np.flatnonzero(results.traded))[:SHOWN]],
-        "pareto": [_set_facts(results, place) for place in results.pareto()],
-        "trials": {
-            "count": trials.count,
-            "with_sharpe": trials.with_sharpe,
-            "sharpe_mean": trials.sharpe_mean,
-            "sharpe_variance": trials.sharpe_variance,
+        "best": _sets_facts(results, alike(results, best, SHOWN)),
+        "pareto": _sets_facts(results, alike(results, best_first(results, results.pareto()))),
+        "heat": heat
+        and {
+            "across": heat.across,
+            "down": heat.down,
+            "across_labels": heat.across_labels,
+            "down_labels": heat.down_labels,
+            "median": [[None if math.isnan(value) else value for value in row] for row in heat.median.tolist()],
+            "sets": heat.sets.tolist(),
         },
+        "trials": asdict(trials),
         "notes": list(notes),
     }
 
 
-def _set_facts(results: Results, place: int) -> dict[str, Any]:
-    """One set: its number, the swept knobs, and what its worst fill rule gave."""
-    told = results.table.slice(place, 1).to_pylist()[0]
-    rule = told["worst_rule"]
-    return (
-        {"set": told["set"]}
-        | {name: told[name] for name in results.swept}
-        | {"worst_rule": rule}
-        | {name: told[f"{rule}_{name}"] for name in (*FIGURES, "fees_twd", "taxes_twd", "dividends_twd")}
-    )
+def _sets_facts(results: Results, groups: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """The first set of each group: its number, the swept knobs, and what its worst fill rule gave."""
+    told = []
+    for row, group in zip(results.table.take([group[0] for group in groups]).to_pylist(), groups, strict=True):
+        rule = row["worst_rule"]
+        knobs = {name: row[name] for name in results.swept}
+        figures = {name: row[f"{rule}_{name}"] for name in (*FIGURES, "fees_twd", "taxes_twd", "dividends_twd")}
+        told.append({"set": row["set"], "same": len(group), **knobs, "worst_rule": rule, **figures})
+    return told
 
 
 def notes_of(sweep: Sweep, results: Results) -> list[str]:
@@ -102,14 +119,8 @@ def _table(results: Results, places: Sequence[int]) -> Any:
     for name in ("worst\nrule", "return", "Sharpe", "max\nfall", "turn-\nover", "trades", "same"):
         table.add_column(name, justify="right")
     figures = {name: results.worst(name) for name in FIGURES}
-    groups: dict[tuple[float, ...], list[int]] = {}
-    for place in places:
-        key = tuple(float(np.nan_to_num(figures[name][place])) for name in FIGURES)
-        if key not in groups and len(groups) == SHOWN:
-            continue
-        groups.setdefault(key, []).append(place)
-    for alike in groups.values():
-        place = alike[0]
+    for group in alike(results, places, SHOWN):
+        place = group[0]
         knobs = [f"{results.column(name)[place]:,}" for name in ("set", *results.swept)]
         table.add_row(
             *knobs,
@@ -119,7 +130,7 @@ def _table(results: Results, places: Sequence[int]) -> Any:
             percent(-figures["max_drawdown"][place]),
             f"{figures['turnover'][place]:.1f}",
             f"{int(figures['trades'][place]):,}",
-            f"x{len(alike)}" if len(alike) > 1 else "",
+            f"x{len(group)}" if len(group) > 1 else "",
         )
     return table
 

@@ -7,9 +7,11 @@ settled. Only what was traded with parameters that were chosen before is the res
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +20,7 @@ from backtest.kernel import Options
 from backtest.score import LEAST_FOR_A_YEAR
 from backtest.sweep import Sweep, Watch, check_forecasts, strategy_of, trials_in, tried_on
 from backtest.sweep_engine import Chunk, Engine
-from backtest.sweep_job import Job, cut, session_moments
+from backtest.sweep_job import Job, cut
 from backtest.sweep_results import Results
 from backtest.sweep_space import rules_of
 from backtest.trials import Trial, record_trials, set_id
@@ -198,8 +200,8 @@ def _line(sweep: Sweep, schedule: Sequence[tuple[Window, Rules]], options: Optio
 def told_of(equity_twd: Sequence[int], year_sessions: float) -> Told:
     """The figures of a line of equity whose first entry is the start."""
     net_return = equity_twd[-1] / equity_twd[0] - 1
-    mean, deviation, _ = session_moments()(np.array([equity_twd], dtype=np.int64))
-    enough = len(equity_twd) >= LEAST_FOR_A_YEAR and deviation[0] > 0
+    returns = [after / before - 1 for before, after in pairwise(equity_twd)]
+    deviation = statistics.stdev(returns) if len(equity_twd) >= LEAST_FOR_A_YEAR else 0.0
     peak, drawdown = equity_twd[0], 0.0
     for now_twd in equity_twd:
         peak = max(peak, now_twd)
@@ -207,7 +209,7 @@ def told_of(equity_twd: Sequence[int], year_sessions: float) -> Told:
     return Told(
         net_return=net_return,
         yearly=_yearly(net_return, len(equity_twd), year_sessions),
-        sharpe=float(mean[0] / deviation[0] * math.sqrt(year_sessions)) if enough else None,
+        sharpe=statistics.fmean(returns) / deviation * math.sqrt(year_sessions) if deviation > 0 else None,
         max_drawdown=drawdown,
     )
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from backtest.kernel import (
     Options,
     PlayedFill,
     empty_accounts,
     empty_orders,
+    plain_tables,
     rules_matrix,
-    tables_of,
 )
 from backtest.tape import Tape
 from bot.core.ledger import (
@@ -31,12 +30,10 @@ from bot.core.ledger import (
     TAXES,
     TURNOVER,
     UNSETTLED,
-    Tables,
     Track,
     account_of,
     exchange_of,
     knobs_of,
-    rank_sessions,
     trade_session,
     view_of,
 )
@@ -69,8 +66,7 @@ def walk(tape: Tape, stretches: Sequence[Stretch], options: Options) -> Walk:
     """
     if stretches[0][0] < 1 or any(after[0] != before[1] for before, after in pairwise(stretches)):
         raise ValueError("stretches must follow one another, from the second row on")
-    tables = _in_lists(tape)
-    rank_sessions(tables, options.rates)
+    tables = plain_tables(tape, options.rates)
     n = len(tape.symbols)
     rows = sum(last - first for first, last, _ in stretches)
     accounts, orders = empty_accounts(n, options.start_cash_twd), empty_orders(n)
@@ -100,9 +96,3 @@ def walk(tape: Tape, stretches: Sequence[Stretch], options: Options) -> Walk:
         dividends_twd=money[DIVIDENDS],
         turnover_twd=money[TURNOVER],
     )
-
-
-def _in_lists(tape: Tape) -> Tables:
-    """The tape as plain Python reads it."""
-    tables: Any = tables_of(tape)  # arrays, which the type has no word for
-    return Tables(*(table.tolist() for table in tables))

@@ -14,6 +14,7 @@ Method = Literal["grid", "random"]
 Objective = Literal["return", "sharpe", "calmar"]
 Draw = Literal["uniform", "log", "triangular"]
 
+LEAST_SESSIONS: Final = 20  # with fewer, nothing can be told apart: no Sharpe ratio is given for them
 LARGEST_SEED: Final = 2**63 - 1
 
 
@@ -58,8 +59,8 @@ class WalkForwardConfig:
 
     def __post_init__(self) -> None:
         """Refuse windows in which nothing can be learnt or traded."""
-        if self.train_sessions < 2:  # noqa: PLR2004  (what one session decides trades in the next)
-            raise ValueError("`train_sessions` must be at least 2")
+        if self.train_sessions < LEAST_SESSIONS:
+            raise ValueError(f"`train_sessions` must be at least {LEAST_SESSIONS}")
         if self.trade_sessions < 1:
             raise ValueError("`trade_sessions` must be at least 1")
 
