@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 MODEL := models/smollm2-135m/manifest.json
 
-.PHONY: demo test lint types check bench fuzz chaos year soak model clean
+.PHONY: demo test lint types check bench fuzz chaos year soak cluster model clean
 .DEFAULT_GOAL := check
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -43,8 +43,13 @@ year: $(INSTALLED)        ## 366 days of sleep, restarts, kills and clock steps;
 
 soak: $(INSTALLED)        ## 250 sessions beside an open status view; about ten minutes
 	$(BIN)/python tests/soak.py
+
 chaos: $(INSTALLED)       ## every commit point x 200 seeds with kill -9, 2,000 mixes of faults; ARGS="--seed N --point P"
 	PYTHONPATH=tests $(BIN)/python tests/chaos/run_chaos.py $(ARGS)
+
+cluster: $(INSTALLED)     ## a sweep on a local Ray cluster of two nodes, one of them killed half-way
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,cluster]'
+	$(BIN)/python -m pytest -m cluster
 
 clean:
 	rm -rf demo reports .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -46,7 +46,11 @@ def run(
     from bot.config import load_config
 
     asked = Asked(
-        since=_day("--from", since), until=_day("--to", until), data=data, forecaster=forecaster.value, model=model
+        since=day_option("--from", since),
+        until=day_option("--to", until),
+        data=data,
+        forecaster=forecaster.value,
+        model=model,
     )
     config = load_config(context.obj)
     result = run_backtest(config, asked)
@@ -84,7 +88,7 @@ def parity(
         typer.echo(f"{len(checks)} decisions, {checks[0].session}..{checks[-1].session}: all the same, hash for hash")
 
 
-def _day(option: str, text: str | None) -> date | None:
+def day_option(option: str, text: str | None) -> date | None:
     """The date in `text`; what is none is bad usage."""
     if text is None:
         return None

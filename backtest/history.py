@@ -151,16 +151,9 @@ class History:
         return self._series[symbol]
 
     @cached_property
-    def _closes(self) -> dict[date, dict[str, int]]:
-        """Each stock's last close up to each session."""
-        closes: dict[str, int] = {}
-        by_session = {}
-        for session in self.sessions:
-            closes = dict(closes)
-            for symbol, index in self._traded[session].items():
-                closes[symbol] = self._series[symbol].quotes[index].close_x100
-            by_session[session] = closes
-        return by_session
+    def _closes(self) -> dict[date, Mapping[str, int]]:
+        """Each stock's last close up to the sessions asked for so far."""
+        return {}
 
     @cached_property
     def _bars(self) -> dict[date, Mapping[str, Bar]]:
@@ -169,7 +162,11 @@ class History:
 
     def closes_x100(self, session: date) -> Mapping[str, int]:
         """Each stock's last close up to and with `session`, in hundredths of a TWD."""
-        return self._closes[session]
+        closes = self._closes.get(session)
+        if closes is None:
+            ends = ((one, bisect_right(one.sessions, session)) for one in self._series.values())
+            closes = self._closes[session] = {one.symbol: one.quotes[end - 1].close_x100 for one, end in ends if end}
+        return closes
 
     def bars(self, session: date) -> Mapping[str, Bar]:
         """The bars of `session`, by symbol."""

@@ -23,7 +23,7 @@ from backtest.score import Score, score, sessions_a_year, worst
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_read import open_for_reading
 from bot.config import Config
-from bot.core.decide import BPS
+from bot.core.decide import BPS, MarketDay
 from bot.core.forecast import Forecast, Sentiment, mean_score
 from bot.core.rule import strategy_name
 from bot.errors import Refused
@@ -83,6 +83,40 @@ def run_backtest(config: Config, asked: Asked) -> Backtest:
     Raises:
         Refused: no bars or forecasts for the asked days, a hole in them, or a model that saw the days it is asked for.
     """
+    loaded = load(config, asked)
+    history, sessions, forecasters = loaded.history, loaded.sessions, loaded.forecasters
+    runs = [
+        run for one in forecasters for run in replay_all(history, market_days(history, sessions, one), one.name, config)
+    ]
+    runs.append(hold_run(history, sessions, config))
+    year_sessions = sessions_a_year(history)
+    return Backtest(
+        run_id=_run_id(config, history, sessions, forecasters),
+        sessions_a_year=year_sessions,
+        runs=tuple(runs),
+        scores=tuple(score(history, runs, year_sessions)),
+        notes=(*loaded.notes, *_notes(history, sessions, forecasters, runs)),
+        names=loaded.names,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a backtest is about: bars, the sessions to replay, who forecasts, and what a reader has to know of them."""
+
+    history: History
+    sessions: tuple[date, ...]
+    forecasters: tuple[Forecaster, ...]
+    notes: tuple[str, ...]
+    names: Mapping[str, str]
+
+
+def load(config: Config, asked: Asked) -> Loaded:
+    """Bars and forecasters for what is asked.
+
+    Raises:
+        Refused: as `run_backtest`.
+    """
     if asked.since and asked.until and asked.since >= asked.until:
         raise Refused(f"--from {asked.since} must be before --to {asked.until}")
     names = {company.symbol: company.name for company in load_universe(config.universe)}
@@ -92,17 +126,7 @@ def run_backtest(config: Config, asked: Asked) -> Backtest:
         history = _history(store, config, asked, since, names)
         sessions = _sessions(history, asked, since)
         forecasters = _forecasters(store, config, asked, stored, sessions)
-    runs = [run for one in forecasters for run in _replay_all(history, sessions, one, config)]
-    runs.append(_hold(history, sessions, config))
-    year_sessions = sessions_a_year(history)
-    return Backtest(
-        run_id=_run_id(config, history, sessions, forecasters),
-        sessions_a_year=year_sessions,
-        runs=tuple(runs),
-        scores=tuple(score(history, runs, year_sessions)),
-        notes=(*notes, *_notes(history, sessions, forecasters, runs)),
-        names=names,
-    )
+    return Loaded(history=history, sessions=sessions, forecasters=tuple(forecasters), notes=tuple(notes), names=names)
 
 
 # --- what there is ----------------------------------------------------------------------------------------
@@ -249,31 +273,35 @@ def _sentiment_by_session(
 # --- what it does -----------------------------------------------------------------------------------------
 
 
-def _replay_all(history: History, sessions: Sequence[date], forecaster: Forecaster, config: Config) -> Iterator[Run]:
-    """One run for each fill rule of the config."""
-    days = market_days(history, sessions, forecaster)
+def replay_all(history: History, days: Sequence[MarketDay], forecaster: str, config: Config) -> Iterator[Run]:
+    """One run over `days`, which `forecaster` told, for each fill rule of the config."""
     cash_twd = config.backtest.start_cash_twd
     for fill_rule in config.backtest.fill_rules:
-        options = Options(
-            fill_rule=fill_rule,
-            start_cash_twd=cash_twd,
-            costs=config.costs,
-            slippage_ticks=config.backtest.slippage_ticks,
-            volume_share_bps=config.backtest.volume_share_bps,
-            settlement_sessions=config.backtest.settlement_sessions,
-            strategy=find_strategy(config.rules.strategy),
-        )
+        options = options_of(config, fill_rule)
         steps = replay(history, days, config.rules, options)
         yield Run(
-            forecaster=forecaster.name,
+            forecaster=forecaster,
             fill_rule=fill_rule,
-            first=sessions[0],
+            first=days[0].session,
             start_cash_twd=cash_twd,
             steps=tuple(steps),
         )
 
 
-def _hold(history: History, sessions: Sequence[date], config: Config) -> Run:
+def options_of(config: Config, fill_rule: str) -> Options:
+    """How the ledger plays what the config says, under one fill rule."""
+    return Options(
+        fill_rule=fill_rule,
+        start_cash_twd=config.backtest.start_cash_twd,
+        costs=config.costs,
+        slippage_ticks=config.backtest.slippage_ticks,
+        volume_share_bps=config.backtest.volume_share_bps,
+        settlement_sessions=config.backtest.settlement_sessions,
+        strategy=find_strategy(config.rules.strategy),
+    )
+
+
+def hold_run(history: History, sessions: Sequence[date], config: Config) -> Run:
     """Buy-and-hold over the same sessions, with the same cash, costs and lots."""
     cash_twd = config.backtest.start_cash_twd
     steps = hold(history, sessions, cash_twd, config.costs, config.rules.lot_shares)

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from backtest.cli import backtest_app
+from backtest.luck_cli import lookahead, luck
+from backtest.sweep_cli import sweep, walk_forward
 from bot.clock_cli import clock
 from bot.data_cli import data_app
 from bot.errors import BotError, ConfigError, Refused
@@ -38,6 +40,10 @@ app.add_typer(backtest_app, name="backtest")
 app.add_typer(news_app, name="news")
 app.add_typer(data_app, name="data")
 app.add_typer(orders_app, name="orders")
+backtest_app.command()(sweep)
+backtest_app.command()(luck)
+backtest_app.command()(lookahead)
+backtest_app.command("walk-forward")(walk_forward)
 data_app.command()(exrights)
 app.add_typer(secrets_app, name="secrets")
 app.command()(sessions)

@@ -21,6 +21,7 @@ from bot.core.lateness import Late
 from bot.core.limits import Limits
 from bot.core.rule import BPS, Rules
 from bot.errors import ConfigError
+from bot.sweep_config import SweepConfig, check_knobs, unknown_knob_key
 
 TAIPEI: Final = ZoneInfo("Asia/Taipei")
 FillRule = Literal["open", "range", "touch"]
@@ -238,6 +239,7 @@ class BacktestConfig:
     volume_share_bps: int
     settlement_sessions: Literal[0, 2]
     reports: Path
+    language: Literal["zh-TW", "en", "both"]
 
     def __post_init__(self) -> None:
         """Refuse a report without a fill rule, and fills that no market gives."""
@@ -266,9 +268,10 @@ class Config:
     rules: Rules
     limits: Limits
     backtest: BacktestConfig
+    sweep: SweepConfig
 
     def __post_init__(self) -> None:
-        """Refuse a history too short for a question."""
+        """Refuse a history too short for a question, and a sweep over what the rule refuses."""
         if self.history.sessions < self.model.past_sessions:
             raise ValueError("`history.sessions` must be at least `model.past_sessions`")
         offset_bps = max(abs(self.rules.buy_offset_bps), abs(self.rules.sell_offset_bps))
@@ -276,6 +279,7 @@ class Config:
             raise ValueError(
                 "`limits.price_band_bps` would refuse every order of `rules.buy_offset_bps`/`sell_offset_bps`"
             )
+        check_knobs(self.sweep, self.rules)
 
 
 def load_config(path: Path) -> Config:
@@ -301,7 +305,7 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
         ConfigError: as `load_config`.
     """
     _refuse_secrets(told, path)
-    unknown = _unknown_key(told, Config, "")
+    unknown = _unknown_key(told, Config, "") or unknown_knob_key(told.get("sweep", {}).get("knobs"))
     if unknown:
         secret = _SECRET_WORDS.search(unknown.lower())
         why = "; secrets are never kept here: see `twtrader secrets`" if secret else ""

@@ -286,3 +286,19 @@ def m070_stage_runs(db: Any) -> None:
 def m071_clock_mark(db: Any) -> None:
     """The highest moment that the clock has shown."""
     db["clock_mark"].create({"id": int, "highest_at": str}, pk="id", strict=True, not_null={"highest_at"})
+
+
+@migrations()
+def m080_trials(db: Any) -> None:
+    """Every parameter set ever tried on which data, with its Sharpe ratio per session (see backtest/trials.py)."""
+    db["trial_tapes"].create(
+        {"id": int, "sha256": str, "strategy": str, "since": str, "until": str, "forecaster": str,
+         "first_tried_at": str},
+        pk="id", strict=True, not_null={"sha256", "strategy", "since", "until"},
+    )  # fmt: skip
+    db["trial_tapes"].create_index(["sha256", "strategy"], unique=True)
+    # A hundred thousand rows a sweep: without a rowid they take 25 bytes each.
+    db.execute(
+        "create table trials (tape integer not null references trial_tapes(id), set_id integer not null, sharpe real, "
+        "primary key (tape, set_id)) strict, without rowid"
+    )
