@@ -146,7 +146,7 @@ def test_the_best_of_each_training_window_is_traded_next(tmp_path: Path, db: Any
     done = walked(tmp_path, db)
     made, on = done.sweep, done.sweep.job.tape
     assert [one.window for one in done.chosen] == windows(120, 40, 15)
-    for one in done.chosen:
+    for one in (done.chosen[0], done.chosen[-1]):
         worths = []
         for number, row in enumerate(made.space.matrix(0, 18)):
             rules = dataclasses.replace(RULES, **{name: int(row[place]) for name, place in PLACES.items()})
@@ -266,13 +266,13 @@ def test_when_all_sets_lose_the_one_that_sits_out_is_named(tmp_path: Path, db: A
 
 
 def slope(step_x100: int) -> Any:
-    """A market that begins at 800 TWD, moves by a step each session, and trades 20 TWD to both sides of it."""
+    """A market that begins at 800 TWD and moves by a step each session; opens 5 TWD lower, trades 20 TWD around it."""
     told = tape()
     rows = np.arange(len(told.sessions))[:, None]
     close = np.broadcast_to(80_000 + step_x100 * rows, told.close_x100.shape).astype(np.int64)
     reference = np.vstack([close[:1], close[:-1]])
     return dataclasses.replace(
-        told, close_x100=close.copy(), open_x100=close.copy(), low_x100=close - 2_000, high_x100=close + 2_000,
+        told, close_x100=close.copy(), open_x100=close - 500, low_x100=close - 2_000, high_x100=close + 2_000,
         reference_x100=reference, traded=np.ones_like(told.traded), target_x100=close + 5_000,
     )  # fmt: skip
 
