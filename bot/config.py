@@ -163,6 +163,9 @@ class HistoryConfig:
         _check_positive(self, "sessions")
 
 
+LARGEST_BATCH: Final = 4_096  # more prompts than fit on any GPU at once
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """Which model answers, and how long it may take."""
@@ -179,7 +182,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse knobs that could not work."""
-        _check_positive(self, "past_sessions", "future_sessions", "batch", "timeout_s")
+        _check_positive(self, "past_sessions", "future_sessions", "timeout_s")
+        if not 0 <= self.batch <= LARGEST_BATCH:
+            raise ValueError(f"`batch` must be between 0 (as suits the machine) and {LARGEST_BATCH:,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

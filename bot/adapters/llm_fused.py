@@ -1,0 +1,414 @@
+"""A Llama-shaped model run by hand for CUDA: joined projections, buffers of fixed shape, one CUDA graph an answer.
+
+The same interface and the same answers as llm_decoder.Decoder, for models whose layers are of the plain Llama kind.
+transformers loads the weights; started layer by layer, its small operations cost a fast GPU more than the arithmetic.
+
+A batch always has `rows` prompts and each prompt its own width class, so that every product has the same shape whatever
+else is asked: an answer does not depend, to the last bit, on its neighbours.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, linear, pad, rms_norm, scaled_dot_product_attention, silu
+
+from bot.adapters.llm_answer import Choice, quantile
+from bot.core import prompt
+
+log = logging.getLogger("twtrader")
+
+FUSED_MODELS: Final = frozenset({"llama", "mistral", "qwen2"})
+# Prompts are padded to a multiple of this many tokens: forecasts are few and each width is recorded, headlines many.
+FORECAST_WIDTHS: Final = 16
+HEADLINE_WIDTHS: Final = 8
+KEPT_GRAPHS: Final = 2  # each holds buffers of keys and values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer's weights: queries, keys and values in one matrix, gate and up in another."""
+
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    out: Tensor
+    after: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buffers:
+    """A batch being read: keys and values by layer, `seen` is 0 at padding, `hidden` is at the last token read.
+
+    Prompts begin at `start`, after what they share, and answers at `length`.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    seen: Tensor
+    start: int
+    length: int
+    hidden: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A whole answer as one CUDA graph over its own buffers."""
+
+    buffers: Buffers
+    level: Tensor
+    picks: Tensor
+    graph: Any
+
+
+def can_fuse(model: Any) -> bool:
+    """Whether `model` (transformers) is of the plain Llama kind, every layer reading everything before it."""
+    config = model.config
+    if config.model_type not in FUSED_MODELS or config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
+        return False
+    layer = model.base_model.layers[0]
+    plain = all(hasattr(layer.self_attn, f"{part}_proj") for part in "qkvo") and layer.self_attn.o_proj.bias is None
+    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    return plain and not windowed
+
+
+class FusedDecoder:
+    """Reads many prompts with one shared beginning, and chooses among few tokens."""
+
+    def __init__(self, model: Any, *, rows: int, graphs: bool) -> None:
+        """Take over the weights of a loaded transformers model, which is of no use afterwards.
+
+        `rows` prompts are read together. `graphs` needs CUDA; without them the same steps run one by one.
+        """
+        config, body = model.config, model.base_model
+        self.window: int = config.max_position_embeddings
+        self.rows = rows
+        self._heads, self._groups = config.num_attention_heads, config.num_key_value_heads
+        self._size: int = getattr(config, "head_dim", None) or config.hidden_size // self._heads
+        self._eps: float = config.rms_norm_eps
+        self._embed: Tensor = body.embed_tokens.weight
+        self._head: Tensor = model.get_output_embeddings().weight
+        self._rotary = body.rotary_emb
+        self._norms = [*(layer.input_layernorm.weight.data for layer in body.layers), body.norm.weight.data]
+        self._layers = [_join(layer) for layer in body.layers]
+        self._angles: tuple[Tensor, Tensor] | None = None
+        self._constants: dict[tuple[object, ...], Tensor] = {}
+        self._prefixes: dict[tuple[int, ...], tuple[tuple[Tensor, Tensor], ...]] = {}
+        self._headlines: tuple[tuple[tuple[int, ...], int], Buffers] | None = None
+        self._recorded: dict[tuple[object, ...], Recorded] | None = {} if graphs else None
+        self._small = small_steps(self._head.device)
+
+    @torch.inference_mode()
+    def choose(
+        self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], choices: Sequence[Choice], level: float = 0.5
+    ) -> list[list[int]]:
+        """What is chosen at each of `choices` for each prompt: prompts x choices, among the allowed tokens only.
+
+        Each code is the `level` quantile of the model's distribution of that code, given the codes before it.
+        """
+
+        def answer(batch: Sequence[Sequence[int]], width: int) -> Tensor:
+            return self._choose(tuple(prefix), batch, tuple(choices), level, width)
+
+        told: list[list[int]] = self._by_width(prompts, FORECAST_WIDTHS, answer).tolist()
+        return told
+
+    @torch.inference_mode()
+    def scores(self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], labels: Sequence[int]) -> Tensor:
+        """Log scores of `labels` as the next token of each prompt: prompts x labels, float32 on the CPU."""
+
+        def score(batch: Sequence[Sequence[int]], width: int) -> Tensor:
+            buffers = self._headline_buffers(tuple(prefix), width)
+            self._read(batch, buffers)
+            return linear(buffers.hidden, self._head_rows(tuple(labels))).float()
+
+        return self._by_width(prompts, HEADLINE_WIDTHS, score)
+
+    def forget(self) -> None:
+        """Give back the buffers; they are made again, for `rows` prompts, when they are needed."""
+        self._headlines = None
+        if self._recorded:
+            self._recorded.clear()
+        torch.cuda.empty_cache()
+
+    # --- batches of one shape -----------------------------------------------------------------------------
+
+    def _by_width(
+        self, prompts: Sequence[Sequence[int]], step: int, run: Callable[[Sequence[Sequence[int]], int], Tensor]
+    ) -> Tensor:
+        """`run` over prompts of one width class at a time, always `rows` of them; the results in order, on the CPU.
+
+        Nothing is waited for between batches: the next one is prepared while the GPU still works.
+        """
+        classes: dict[int, list[int]] = {}
+        for at, one in enumerate(prompts):
+            classes.setdefault(-(-len(one) // step) * step, []).append(at)
+        order: list[int] = []
+        done: list[Tensor] = []
+        for width, places in sorted(classes.items()):
+            done.append(self._in_full(run, [prompts[at] for at in places], width))
+            order += places
+        told = torch.cat(done).cpu()
+        return told[torch.tensor(order).argsort()]
+
+    def _in_full(
+        self, run: Callable[[Sequence[Sequence[int]], int], Tensor], mine: list[Sequence[int]], width: int
+    ) -> Tensor:
+        """`run` over `mine`, always `rows` at once; half as many from now on when the memory does not suffice."""
+        if len(mine) > self.rows:
+            parts = [mine[at : at + self.rows] for at in range(0, len(mine), self.rows)]
+            return torch.cat([self._in_full(run, part, width) for part in parts])
+        try:
+            return run(mine + [mine[-1]] * (self.rows - len(mine)), width)[: len(mine)].clone()
+        except torch.OutOfMemoryError:
+            if self.rows == 1:
+                raise
+        self.rows //= 2
+        self.forget()
+        log.warning("not enough GPU memory: %s prompts at once from now on", self.rows)
+        return self._in_full(run, mine, width)
+
+    def _choose(
+        self,
+        prefix: tuple[int, ...],
+        batch: Sequence[Sequence[int]],
+        choices: tuple[Choice, ...],
+        level: float,
+        width: int,
+    ) -> Tensor:
+        room = sum(1 + len(one.forced) for one in choices)
+        if self._recorded is None:
+            buffers = self._begun(prefix, width, room)
+            self._read(batch, buffers)
+            return self._answer(buffers, choices, torch.full((self.rows,), level, device=self._head.device))
+        key = (prefix, width, choices)
+        if key not in self._recorded:
+            while len(self._recorded) >= KEPT_GRAPHS:
+                self._recorded.pop(next(iter(self._recorded)))
+            self._recorded[key] = self._record(self._begun(prefix, width, room), choices)
+        ready = self._recorded[key]
+        ready.level.fill_(level)
+        self._read(batch, ready.buffers)
+        ready.graph.replay()
+        return ready.picks
+
+    def _record(self, buffers: Buffers, choices: tuple[Choice, ...]) -> Recorded:
+        """The whole answer recorded once for this width and these choices."""
+        level = torch.full((self.rows,), 0.5, device=self._head.device)
+        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # the libraries choose their kernels before anything is recorded
+            self._answer(buffers, choices, level)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            picks = self._answer(buffers, choices, level)
+        return Recorded(buffers=buffers, level=level, picks=picks, graph=graph)
+
+    # --- reading and answering ----------------------------------------------------------------------------
+
+    def _buffers(self, batch: int, start: int, length: int, room: int) -> Buffers:
+        """Room for `batch` prompts of `length` tokens, their shared beginning of `start` included, and `room` more."""
+        like, device = self._head.dtype, self._head.device
+        shape = (batch, self._groups, length + room, self._size)
+        return Buffers(
+            keys=tuple(torch.empty(shape, dtype=like, device=device) for _ in self._layers),
+            values=tuple(torch.empty(shape, dtype=like, device=device) for _ in self._layers),
+            seen=torch.ones(batch, length + room, dtype=torch.bool, device=device),
+            start=start,
+            length=length,
+            hidden=torch.zeros(batch, self._embed.shape[1], dtype=like, device=device),
+        )
+
+    def _begun(self, prefix: tuple[int, ...], width: int, room: int) -> Buffers:
+        """Buffers for a batch of prompts of `width` tokens, the shared beginning read already."""
+        buffers = self._buffers(self.rows, len(prefix), len(prefix) + width, room)
+        for (first_keys, first_values), keys, values in zip(
+            self._prefix(prefix), buffers.keys, buffers.values, strict=True
+        ):
+            keys[:, :, : len(prefix)], values[:, :, : len(prefix)] = first_keys, first_values
+        return buffers
+
+    def _headline_buffers(self, prefix: tuple[int, ...], width: int) -> Buffers:
+        """Buffers for headlines, those of the last width kept."""
+        if self._headlines is None or self._headlines[0] != (prefix, width):
+            self._headlines = None  # its memory first
+            self._headlines = ((prefix, width), self._begun(prefix, width, 0))
+        return self._headlines[1]
+
+    def _read(self, batch: Sequence[Sequence[int]], buffers: Buffers) -> None:
+        """Read all prompts to their end, padded on the left after the shared beginning."""
+        start, device = buffers.start, self._head.device
+        width = buffers.length - start
+        short = [width - len(one) for one in batch]
+        ids = torch.tensor([[0] * gap + list(one) for gap, one in zip(short, batch, strict=True)], device=device)
+        gaps = torch.tensor(short, device=device)
+        buffers.seen[:, start : buffers.length] = torch.arange(width, device=device) >= gaps[:, None]
+        buffers.hidden.copy_(self._feed(buffers, ids, start))
+
+    def _prefix(self, prefix: tuple[int, ...]) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Keys and values of the shared beginning, layer by layer; computed once and kept."""
+        if prefix not in self._prefixes:
+            alone = self._buffers(1, 0, len(prefix), 0)
+            self._feed(alone, torch.tensor([prefix], device=self._head.device), 0)
+            self._prefixes[prefix] = tuple(zip(alone.keys, alone.values, strict=True))
+        return self._prefixes[prefix]
+
+    def _answer(self, buffers: Buffers, choices: tuple[Choice, ...], level: Tensor) -> Tensor:
+        """Choose at each place and feed what was said: rows x choices."""
+        hidden, length, digits, rest = buffers.hidden, buffers.length, 0, level
+        picks: list[Tensor] = []
+        for at, one in enumerate(choices):
+            if digits % prompt.CODE_DIGITS == 0:
+                rest = level
+            pick, rest = quantile(linear(hidden, self._head_rows(one.allowed)), rest)
+            digits += one.digits
+            picks.append(pick)
+            if at + 1 < len(choices):
+                forced = self._ids(one.forced).expand(self.rows, -1)
+                said = torch.cat([self._ids(one.allowed)[pick, None], forced], dim=1)
+                hidden = self._feed(buffers, said, length)
+                length += said.shape[1]
+        return torch.stack(picks, dim=1)
+
+    def _ids(self, ids: tuple[int, ...]) -> Tensor:
+        """`ids` on the device, kept."""
+        key = ("ids", ids)
+        if key not in self._constants:
+            self._constants[key] = torch.tensor(ids, dtype=torch.long, device=self._head.device)
+        return self._constants[key]
+
+    def _head_rows(self, allowed: tuple[int, ...]) -> Tensor:
+        """The head's rows of the allowed tokens alone, kept."""
+        key = ("head", allowed)
+        if key not in self._constants:
+            self._constants[key] = self._head[self._ids(allowed)].contiguous()
+        return self._constants[key]
+
+    # --- the model ----------------------------------------------------------------------------------------
+
+    def _feed(self, buffers: Buffers, ids: Tensor, start: int) -> Tensor:
+        """The hidden state at the last of `ids` (prompts x tokens), written to the buffers from `start` on."""
+        batch, tokens = ids.shape
+        end, group = start + tokens, self._heads // self._groups
+        cos, sin, bias = self._places(buffers.seen[:, :end], start)
+        hidden = embedding(ids, self._embed)
+        normed = rms_norm(hidden, hidden.shape[-1:], self._norms[0], self._eps)
+        for at, layer in enumerate(self._layers):
+            told = linear(normed, layer.qkv, layer.qkv_bias)
+            told = told.view(batch, tokens, self._heads + 2 * self._groups, self._size)
+            keys, values = buffers.keys[at][:, :, :end], buffers.values[at][:, :, :end]
+            query = self._small.turn(told, cos, sin, keys[:, :, start:], values[:, :, start:], self._heads)
+            asked, mask = tokens, bias
+            if at + 1 == len(self._layers):  # of which only the last token is wanted
+                asked, hidden = 1, hidden[:, -1:]
+                query, mask = query[:, :, tokens - 1 :: tokens].contiguous(), bias[:, :, tokens - 1 :: tokens]
+            mixed = scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+            mixed = mixed.view(batch, self._groups, group, asked, self._size).permute(0, 3, 1, 2, 4)
+            said = linear(mixed.reshape(batch, asked, -1), layer.out)
+            hidden, normed = self._small.add_norm(hidden, said, layer.after, self._eps)
+            said = linear(self._small.swiglu(linear(normed, layer.gate_up)), layer.down)
+            hidden, normed = self._small.add_norm(hidden, said, self._norms[at + 1], self._eps)
+        return normed[:, -1]
+
+    def _places(self, seen: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Cosines and sines of the rotary embedding, and the mask as something to add to the scores."""
+        end = seen.shape[1]
+        cos, sin = self._turns()
+        at = (seen.cumsum(dim=1) - 1).clamp(min=0)[:, start:]
+        own = torch.arange(start, end, device=seen.device)[:, None]
+        all_tokens = torch.arange(end, device=seen.device)
+        # A padded place sees itself, so that no row of the softmax is empty.
+        mask = (seen[:, None, :] & (all_tokens <= own)) | (all_tokens == own)
+        bias = torch.zeros(mask.shape, dtype=self._head.dtype, device=seen.device).masked_fill_(~mask, float("-inf"))
+        bias = bias.repeat(1, self._heads // self._groups, 1)  # the queries of a group stand below each other
+        short = -end % 8  # rows at multiples of 16 bytes, as the fast attention kernels ask
+        aligned = pad(bias, (0, short))[..., :end] if short else bias
+        return cos[at], sin[at], aligned[:, None]
+
+    def _turns(self) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of every place in the window, from transformers' own rotary embedding."""
+        if self._angles is None:
+            everywhere = torch.arange(min(self.window, 8192), device=self._head.device)[None]
+            cos, sin = self._rotary(self._embed, everywhere)
+            self._angles = (cos[0].to(self._head.dtype), sin[0].to(self._head.dtype))
+        return self._angles
+
+
+# --- the small steps between the products -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallSteps:
+    """What happens between matrix products: on CUDA one kernel each, elsewhere torch's operations."""
+
+    add_norm: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    swiglu: Callable[[Tensor], Tensor]
+    turn: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int], Tensor]
+
+
+def small_steps(device: torch.device) -> SmallSteps:
+    """The kernels where Triton is, which also takes a C compiler; the same steps in torch's operations elsewhere."""
+    plain = SmallSteps(add_norm=add_norm, swiglu=swiglu, turn=turn)
+    if device.type != "cuda":
+        return plain
+    try:
+        from bot.adapters import llm_kernels
+
+        llm_kernels.swiglu(torch.ones(1, 1, 8, device=device))
+    except Exception as wrong:  # noqa: BLE001  (whatever is lacking, the plain steps give the same answers)
+        log.warning("Triton does not work here, so the model runs slower: %s: %s", type(wrong).__name__, wrong)
+        return plain
+    return SmallSteps(add_norm=llm_kernels.add_norm, swiglu=llm_kernels.swiglu, turn=llm_kernels.turn)
+
+
+def add_norm(hidden: Tensor, said: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The residual sum and its norm."""
+    hidden = hidden + said
+    return hidden, rms_norm(hidden, hidden.shape[-1:], weight, eps)
+
+
+def swiglu(gate_up: Tensor) -> Tensor:
+    """silu(gate) * up, where `gate_up` holds both side by side in its last dimension."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    return silu(gate) * up
+
+
+def turn(told: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
+    """Queries turned by their place (rotary embedding, halves apart); turned keys and values go to their buffers.
+
+    `told` is prompts x tokens x (heads + 2 groups) x size, `cos` and `sin` prompts x tokens x size. What comes back is
+    prompts x groups x (members x tokens) x size: the queries of a group stand below each other.
+    """
+    batch, tokens, _, size = told.shape
+    groups = keys.shape[1]
+    turned = told[:, :, : heads + groups]
+    left, right = turned.chunk(2, dim=-1)
+    turned = turned * cos[:, :, None] + torch.cat([-right, left], dim=-1) * sin[:, :, None]
+    keys.copy_(turned[:, :, heads:].transpose(1, 2))
+    values.copy_(told[:, :, heads + groups :].transpose(1, 2))
+    query = turned[:, :, :heads].view(batch, tokens, groups, heads // groups, size).permute(0, 2, 3, 1, 4)
+    return query.reshape(batch, groups, heads // groups * tokens, size)
+
+
+def _join(layer: Any) -> Layer:
+    """A transformers layer's weights, joined; the parts are given up as they are taken."""
+    attention, mlp = layer.self_attn, layer.mlp
+    parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+    joined = Layer(
+        qkv=torch.cat([part.weight.data for part in parts]),
+        qkv_bias=None if parts[0].bias is None else torch.cat([part.bias.data for part in parts]),
+        out=attention.o_proj.weight.data,
+        after=layer.post_attention_layernorm.weight.data,
+        gate_up=torch.cat([mlp.gate_proj.weight.data, mlp.up_proj.weight.data]),
+        down=mlp.down_proj.weight.data,
+    )
+    for part in (*parts, mlp.gate_proj, mlp.up_proj):
+        part.weight = None
+    return joined
