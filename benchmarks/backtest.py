@@ -1,9 +1,9 @@
 """A sweep of parameter sets: our kernel beside a bare one, vectorbt, plain Python, bt and backtrader, the same work.
 
 The work is a reduced rule that all of them can do exactly (benchmarks/peers/bare_kernel.py says which) on real bars,
-41 stocks x 5 years; every peer's final equity must be ours to NT$1 before its time counts. Ours does the whole job
-there: all fill rules, odd lots, ex-dates, T+2, slippage and volume cap are in it, switched off. Slow peers get few sets,
-and their time for 1,000 is told as 1,000 times the time of one.
+41 stocks x 5 years; every peer's final equity must be ours to NT$1 before its time counts. Ours does the whole job:
+all fill rules, odd lots, ex-dates, T+2, slippage and volume cap are in it, switched off. Slow peers get few sets, and
+their time for 1,000 is told as 1,000 times the time of one.
 
 Run: .venv/bin/python benchmarks/backtest.py   (needs ../shared/data and the extra [bench])
 """
@@ -118,7 +118,9 @@ def table() -> None:
     check("bt", told, ours)
     backtrader_s, told = best_s(lambda: [backtrader_peer.play_one(job, sets[0])], 1)
     check("backtrader", told, ours)
-    print(f"{len(tape.symbols)} stocks x {len(tape.sessions)} sessions, {SETS} sets, the same final equity everywhere\n")
+    print(
+        f"{len(tape.symbols)} stocks x {len(tape.sessions)} sessions, {SETS} sets, the same final equity everywhere\n"
+    )
     print("| | 1,000 sets | against ours | run |")
     print("|---|---|---|---|")
     for name, taken, how in (
@@ -142,7 +144,14 @@ def linear() -> None:
     print("\n| sets | sessions | seconds | ns a set and session |")
     print("|---|---|---|---|")
     rows = len(tape.sessions)
-    for sets, part in ((1_000, rows), (2_000, rows), (4_000, rows), (10_000, rows), (4_000, rows // 2), (4_000, rows // 4)):
+    for sets, part in (
+        (1_000, rows),
+        (2_000, rows),
+        (4_000, rows),
+        (10_000, rows),
+        (4_000, rows // 2),
+        (4_000, rows // 4),
+    ):
         cut = {name: np.ascontiguousarray(getattr(tape, name)[:part]) for name in vars(tape)
                if name not in {"sessions", "symbols", "etf", "tax_e8"}}  # fmt: skip
         short = replace(tape, sessions=tape.sessions[:part], **cut)
