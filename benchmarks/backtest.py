@@ -1,9 +1,9 @@
 """A sweep of parameter sets: our kernel beside a bare one, vectorbt, plain Python, bt and backtrader, the same work.
 
 The work is a reduced rule that all of them can do exactly (benchmarks/peers/bare_kernel.py says which) on real bars,
-41 stocks x 5 years; every peer's final equity must be ours to NT$1 before its time counts. Ours does the whole job
-there: all fill rules, odd lots, ex-dates, T+2, slippage and volume cap are in it, switched off. Slow peers get few sets,
-and their time for 1,000 is told as 1,000 times the time of one.
+41 stocks x 5 years; every peer's final equity must be ours to NT$1 before its time counts. Ours does the whole job:
+all fill rules, odd lots, ex-dates, T+2, slippage and volume cap are in it, switched off. Slow peers get few sets, and
+their time for 1,000 is told as 1,000 times the time of one.
 
 Run: .venv/bin/python benchmarks/backtest.py   (needs ../shared/data and the extra [bench])
 """
