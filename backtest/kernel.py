@@ -185,9 +185,8 @@ def play_many(tape: Tape, matrix: Ints, options: Options, *, keep_equity: bool =
         Refused: the matrix has another width, or a knob is out of its range.
     """
     check_matrix(matrix)
-    tables = _tables(tape)
-    prepare_all, play_sets = compiled(options.strategy.plan)
-    prepare_all(tables, options.rates)
+    tables = prepared(tape, options)
+    _, play_sets = compiled(options.strategy.plan)
     sets, sessions = len(matrix), len(tape.sessions)
     money = np.zeros((sets, MONEY_PLACES), dtype=np.int64)
     money[:, CASH] = options.start_cash_twd
@@ -231,6 +230,13 @@ def plain_tables(tape: Tape, rates: Rates) -> Tables:
     arrays: Any = _tables(tape)
     tables = Tables(*(table.tolist() for table in arrays))
     prepare(tables, rates)
+    return tables
+
+
+def prepared(tape: Tape, options: Options) -> Tables:
+    """The tape in arrays, prepared for the rule and the ledger by the compiled `prepare`."""
+    tables = _tables(tape)
+    compiled(options.strategy.plan)[0](tables, options.rates)
     return tables
 
 
@@ -352,9 +358,7 @@ def _play_sets(digest: str) -> Any:
             books: Any = np.zeros((4, rows, n), np.int64)
             scratch: Any = np.zeros((4, n), np.int64)
             due: Any = np.zeros((rows, 2), np.int64)
-            accounts = Accounts(
-                books[0], books[1], books[2], books[3], money[first : first + rows], due
-            )
+            accounts = Accounts(books[0], books[1], books[2], books[3], money[first : first + rows], due)
             orders = Orders(scratch[0], scratch[1], scratch[2], scratch[3])
             play_sessions(plan, tables, rates, terms, matrix, first, accounts, orders, track)
 
