@@ -20,10 +20,12 @@ from backtest.history import History, check_covers, hole_notes
 from backtest.kernel import Options
 from backtest.replay import Run, hold, market_days, replay
 from backtest.score import Score, score, sessions_a_year, worst
+from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_read import open_for_reading
 from bot.config import Config
 from bot.core.decide import BPS, MarketDay
+from bot.core.exrights import ExRight
 from bot.core.forecast import Forecast, Sentiment, mean_score
 from bot.core.rule import strategy_name
 from bot.errors import Refused
@@ -107,6 +109,7 @@ class Loaded:
     history: History
     sessions: tuple[date, ...]
     forecasters: tuple[Forecaster, ...]
+    events: tuple[ExRight, ...]
     notes: tuple[str, ...]
     names: Mapping[str, str]
 
@@ -126,7 +129,15 @@ def load(config: Config, asked: Asked) -> Loaded:
         history = _history(store, config, asked, since, names)
         sessions = _sessions(history, asked, since)
         forecasters = _forecasters(store, config, asked, stored, sessions)
-    return Loaded(history=history, sessions=sessions, forecasters=tuple(forecasters), notes=tuple(notes), names=names)
+        events = _events(store, asked, sessions)
+    return Loaded(
+        history=history,
+        sessions=sessions,
+        forecasters=tuple(forecasters),
+        events=events,
+        notes=tuple(notes),
+        names=names,
+    )
 
 
 # --- what there is ----------------------------------------------------------------------------------------
@@ -173,6 +184,13 @@ def _history(
         return History.from_csv(asked.data, symbols=symbols, since=first, until=until)
     assert store is not None
     return History.from_store(store, symbols=names, since=first, until=until)
+
+
+def _events(store: MarketStore | None, asked: Asked, sessions: Sequence[date]) -> tuple[ExRight, ...]:
+    """The stored ex-dates among `sessions`; none for a folder's bars, which may be of another market."""
+    if store is None or asked.data is not None:
+        return ()
+    return tuple(ExRightStore(store.db).events(since=sessions[0], until=sessions[-1]))
 
 
 def _stored_forecasts(store: MarketStore | None, config: Config, asked: Asked) -> tuple[list[Forecast], list[str]]:

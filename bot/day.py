@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Final
 
-from bot.adapters.sqlite_open import writing
 from bot.adapters.sqlite_journal import StageRun
+from bot.adapters.sqlite_open import writing
 from bot.adapters.sqlite_runs import RunLog
 from bot.config import Config
 from bot.errors import DataMissing, Transient

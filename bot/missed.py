@@ -10,8 +10,8 @@ import logging
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 
-from bot.adapters.sqlite_open import writing
 from bot.adapters.sqlite_journal import StageRun
+from bot.adapters.sqlite_open import writing
 from bot.adapters.sqlite_runs import RunLog
 from bot.calendar import calendar_of
 from bot.config import STAGES

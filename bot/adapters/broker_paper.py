@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
-from bot.adapters.sqlite_open import writing
 from bot.adapters.sqlite_ex_rights import ExRightStore
+from bot.adapters.sqlite_open import writing
 from bot.config import FillRule
 from bot.core.brokerage import Abilities, Deal, Report
 from bot.core.costs import CostRates

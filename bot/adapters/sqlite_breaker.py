@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bot.adapters.sqlite_open import writing
-
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
+
+from bot.adapters.sqlite_open import writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ outcome of one stage of one session. Runs that came to nothing (waiting, killed)
 
 from __future__ import annotations
 
-from bot.adapters.sqlite_open import writing
-
 from datetime import date, datetime
 from typing import Any, Final
+
+from bot.adapters.sqlite_open import writing
 
 RUNNING: Final = "running"
 WAITING: Final = "waiting"
