@@ -282,7 +282,7 @@ def compiled(plan: Plan) -> tuple[Callable[..., None], Callable[..., None]]:
         "prange": prange,
     }
     digest = _digest(list(done))
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         njit(cache=True, parallel=parallel, error_model="numpy")(_rebound(make(digest), names))
         for make, parallel in ((_prepare_all, False), (_play_sets, True))
     )

@@ -43,11 +43,11 @@ def test_a_file_is_looked_for_from_the_config_s_folder(tmp_path: Path) -> None:
 
 def test_the_documented_example_trades_the_same_plain_and_compiled(tmp_path: Path) -> None:
     sys.path.append(str(REPO / "tests/backtest"))
+    from builders import RATES
     from markets import RULES
     from tapes import random_tape
 
     from backtest.kernel import Options, play, play_many, rules_matrix
-    from builders import RATES
 
     told = example(tmp_path)
     rules = replace(RULES, strategy=told, top_k=3)
