@@ -282,7 +282,7 @@ def compiled(plan: Plan) -> tuple[Callable[..., None], Callable[..., None]]:
         "prange": prange,
     }
     digest = _digest(list(done))
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         njit(cache=True, parallel=parallel, error_model="numpy")(_rebound(make(digest), names))
         for make, parallel in ((_prepare_all, False), (_play_sets, True))
     )
@@ -358,9 +358,7 @@ def _play_sets(digest: str) -> Any:
             books: Any = np.zeros((4, rows, n), np.int64)
             scratch: Any = np.zeros((4, n), np.int64)
             due: Any = np.zeros((rows, 2), np.int64)
-            accounts = Accounts(
-                books[0], books[1], books[2], books[3], money[first : first + rows], due
-            )
+            accounts = Accounts(books[0], books[1], books[2], books[3], money[first : first + rows], due)
             orders = Orders(scratch[0], scratch[1], scratch[2], scratch[3])
             play_sessions(plan, tables, rates, terms, matrix, first, accounts, orders, track)
 

@@ -80,6 +80,8 @@ KNOB_RANGES: Final = {
     "take_profit_bps": (0, 100 * BPS),
     "max_holding_sessions": (0, 10_000),
 }
+
+
 class Knobs(NamedTuple):
     """The whole numbers among the rules, in the same order: a row of a sweep's matrix. numba can't have `Rules`."""
 

@@ -124,16 +124,17 @@ class SlowMarket:
                 for row in rows
             ],
             moods=[
-                {symbol: int(tape.sentiment_bps[row, i]) for i, symbol in named if tape.sentiment_bps[row, i] > -100_000}
+                {
+                    symbol: int(tape.sentiment_bps[row, i])
+                    for i, symbol in named
+                    if tape.sentiment_bps[row, i] > -100_000
+                }
                 for row in rows
             ],
             dividends=[
-                {symbol: Decimal(int(tape.dividend_e8[row, i])).scaleb(-8) for i, symbol in named}
-                for row in rows
+                {symbol: Decimal(int(tape.dividend_e8[row, i])).scaleb(-8) for i, symbol in named} for row in rows
             ],
-            ratios=[
-                {symbol: Fraction(int(tape.share_ratio_e8[row, i]), 10**8) for i, symbol in named} for row in rows
-            ],
+            ratios=[{symbol: Fraction(int(tape.share_ratio_e8[row, i]), 10**8) for i, symbol in named} for row in rows],
         )
 
 
@@ -263,15 +264,14 @@ class SlowLedger:
             if not lot.shares:
                 del self.lots[symbol]
                 self.run.closed += 1
-        for symbol, shares, limit in orders:
+        for symbol, ordered, limit in orders:
             bar = self.market.bars[now].get(symbol)
             if bar is None:
                 continue
-            if shares < 0:
-                shares = -min(-shares, self.lots[symbol].shares if symbol in self.lots else 0)
-            price = self.fill_price(now, symbol, limit, bar, buys=shares > 0)
+            there = self.lots[symbol].shares if symbol in self.lots else 0
+            price = self.fill_price(now, symbol, limit, bar, buys=ordered > 0)
             if price is not None:
-                shares = self.capped(shares, bar["volume"])
+                shares = self.capped(max(ordered, -there), bar["volume"])
                 if shares:
                     self.fill(now, symbol, shares, price)
 

@@ -51,7 +51,9 @@ def random_tape(seed: int, sessions: int = 60) -> Tape:
                 pct = 10 if when[now] >= date(2015, 6, 1) else 7
                 low, high = limit_down_x100(reference, fund, pct), limit_up_x100(reference, fund, pct)
                 prices = [
-                    min(high, max(low, floor_to_tick_x100(max(1, int(reference * (1 + chance.normal(0, 0.025)))), fund)))
+                    min(
+                        high, max(low, floor_to_tick_x100(max(1, int(reference * (1 + chance.normal(0, 0.025)))), fund))
+                    )
                     for _ in range(4)
                 ]
                 if chance.random() < 0.05:

@@ -74,7 +74,9 @@ def test_plain_compiled_and_slow_ledger_agree_on_random_markets(seed: int) -> No
     assert sorted(
         (one.session, tape.symbols[one.stock], one.shares, one.price_x100, one.commission_twd, one.tax_twd)
         for one in plain.fills
-    ) == sorted((now, symbol, shares, int(price * 100), fee, tax) for now, symbol, shares, price, fee, tax in expected.fills)
+    ) == sorted(
+        (now, symbol, shares, int(price * 100), fee, tax) for now, symbol, shares, price, fee, tax in expected.fills
+    )
     assert list(plain.equity_twd) == expected.equity
     assert of_plain(plain) == figures(expected)
     compiled = play_many(tape, rules_matrix([rules]), told, keep_equity=True)
@@ -84,7 +86,9 @@ def test_plain_compiled_and_slow_ledger_agree_on_random_markets(seed: int) -> No
 
 
 def test_the_random_markets_hold_what_they_are_to_try() -> None:
-    runs = [(tape := random_tape(seed), slow(SlowMarket.of(tape), random_rules(seed), options(seed))) for seed in range(30)]
+    runs = [
+        (tape := random_tape(seed), slow(SlowMarket.of(tape), random_rules(seed), options(seed))) for seed in range(30)
+    ]
     assert sum(len(run.fills) for _, run in runs) > 1_000
     assert sum(run.dividends > 0 for _, run in runs) > 5
     assert any((tape.share_ratio_e8 != 10**8).any() for tape, _ in runs)
