@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from bot.adapters.sqlite_books import CASH, BookEvent
 from bot.adapters.sqlite_journal import Journal, JournalOrder
@@ -18,7 +18,8 @@ from bot.core.settle import shares_told
 from bot.errors import Refused
 from bot.ports import Broker
 
-ON_THE_WAY = (OrderState.SENDING, OrderState.ACCEPTED, OrderState.UNKNOWN)
+FITTING_SESSIONS: Final = 5  # an order of the newest so many decisions is offered as what explains a difference
+ON_THE_WAY: Final = (OrderState.SENDING, OrderState.ACCEPTED, OrderState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,8 @@ class Line:
     book_shares: int
     our_shares: int
     orders: tuple[JournalOrder, ...]
-    since: date | None  # the session after which the difference was first seen
+    since: date | None  # the session after which a difference was first seen
+    settled_shares: int  # the difference that the last settlement left open, 0 when none
     advice: str
 
     @property
@@ -73,7 +75,8 @@ def compare(journal: Journal, broker: Broker) -> Comparison:
                 our_shares=held.shares_of(symbol),
                 orders=orders,
                 since=event.first_seen if event else None,
-                advice=advice_on(symbol, change, orders, event),
+                settled_shares=event.shares if event else 0,
+                advice=_advice_on(journal, change, orders, event),
             )
         )
     problems = audit(journal.db)
@@ -84,15 +87,32 @@ def compare(journal: Journal, broker: Broker) -> Comparison:
     return Comparison(lines=tuple(lines), identity=journal.cash_identity(cash_twd), problems=tuple(problems))
 
 
-def advice_on(symbol: str, change: int, orders: Sequence[JournalOrder], event: BookEvent | None) -> str:
+def solving_command(journal: Journal, event: BookEvent) -> str:
+    """What a person types to solve an open difference: if one order thought dead fits it, that is most likely it."""
+    dead = journal.orders(OrderState.EXPIRED, OrderState.REJECTED, OrderState.CANCELLED)
+    newest = sorted({one.order.decided for one in journal.orders()})[-FITTING_SESSIONS:]
+    fitting = [
+        one.order.key
+        for one in dead
+        if one.order.symbol == event.symbol
+        and one.order.decided in newest
+        and event.shares == one.rest_shares
+        and journal.standing(one.order.key).left
+    ]
+    if len(fitting) == 1:
+        return f"twtrader orders resolve {fitting[0]} --filled --reason ..."
+    return adopt_command(event.symbol)
+
+
+def _advice_on(journal: Journal, change: int, orders: Sequence[JournalOrder], event: BookEvent | None) -> str:
     """The command that solves a difference; empty when there is none."""
     unknown = [one.order.key for one in orders if one.state is OrderState.UNKNOWN]
     if unknown:
         return resolve_command(unknown[0])
-    if orders and change:
-        return "the next settlement tells"
+    if change and event and event.shares == change and not orders:
+        return solving_command(journal, event)
     if change:
-        return adopt_command(symbol)
+        return "the next settlement tells"
     return "it agrees again: the next settlement closes it" if event else ""
 
 
@@ -113,7 +133,8 @@ def adopt_shares(
     """Take the difference of `line` into the books at `price_x100`, costs included; 0 means that no cash moved.
 
     Raises:
-        Refused: there is none, an order may still explain it, or our books can't lose so many shares.
+        Refused: there is none, an order may still explain it, no settlement has seen it (one reading may be a session
+            old), or our books can't lose so many shares.
     """
     if line is None or not line.difference:
         raise Refused(f"{symbol}: the broker's book and the journal agree, there is nothing to adopt")
@@ -121,6 +142,8 @@ def adopt_shares(
         keys = ", ".join(one.order.key for one in line.orders)
         raise Refused(f"{symbol}: an order may explain it: let it settle or resolve it first: {keys}")
     shares = line.difference
+    if shares != line.settled_shares:
+        raise Refused(f"{symbol}: {shares_told(shares)} is not what the last settlement saw: let the next one look")
     one = Adjustment(
         symbol=symbol,
         session=line.since or at.date(),

@@ -23,7 +23,7 @@ from bot.core.market import from_x100
 from bot.core.orders import OPEN_STATES, OrderState
 from bot.core.portfolio import Portfolio
 from bot.core.signals import Signal
-from bot.reconcile import adopt_command, resolve_command
+from bot.reconcile import resolve_command, solving_command
 
 UP, DOWN = "red", "green"  # Taiwan's colours: red rises, green falls
 SPARKS: Final = "▁▂▃▄▅▆▇█"
@@ -57,7 +57,7 @@ class Snapshot:
     moods: tuple[tuple[Article, Sentiment], ...]
     equity: tuple[EquityPoint, ...]
     surprises: tuple[tuple[date, str], ...]
-    unexplained: tuple[BookEvent, ...]
+    unexplained: tuple[tuple[BookEvent, str], ...]  # with the command that solves each
     signals: tuple[Signal, ...]
     halted: Halted | None
     breaker: Trip | None
@@ -94,7 +94,7 @@ def read_snapshot(
         moods=tuple(market.newest_sentiments(SHOWN)),
         equity=tuple(journal.equity()),
         surprises=tuple(journal.surprises()[-SHOWN:]),
-        unexplained=tuple(journal.books.events(only_open=True)),
+        unexplained=tuple((one, solving_command(journal, one)) for one in journal.books.events(only_open=True)),
         signals=tuple(SignalStore(db).newest()),
         halted=halted,
         breaker=BreakerStore(db).open_trip(),
@@ -204,9 +204,7 @@ def _waiting(seen: Snapshot) -> list[tuple[str, str]]:
         for one in seen.orders
         if one.state is OrderState.UNKNOWN
     ]
-    return unknown + [
-        (f"{event.text} since {event.first_seen}", adopt_command(event.symbol)) for event in seen.unexplained
-    ]
+    return unknown + [(f"{event.text} since {event.first_seen}", command) for event, command in seen.unexplained]
 
 
 def _headline(seen: Snapshot) -> RenderableType:

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import Any
 
 from bot.adapters.sqlite_books import CASH, Books
+from bot.adapters.sqlite_open import writing
 from bot.core.cash import Adjustment, CashEvent, CashIdentity, apply_adjustment, cash_identity
 from bot.core.decide import Decision
 from bot.core.order_events import OrderEvent, Standing, standing
@@ -43,6 +44,12 @@ class JournalOrder:
     state: OrderState
     note: str
     filled_shares: int = 0
+
+    @property
+    def rest_shares(self) -> int:
+        """Shares that did not trade, negative for a sale."""
+        rest = self.order.shares - self.filled_shares
+        return rest if self.order.signed_shares > 0 else -rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +152,9 @@ class Journal:
 
     def record_decision(self, decision: Decision, at: datetime) -> None:
         """Store a decision with its inputs and plan its orders, all or nothing; a second time changes nothing."""
-        if self.decision_sha256(decision.session) is not None:
-            return
-        with self.db.atomic():
+        with writing(self.db):
+            if self.decision_sha256(decision.session) is not None:
+                return
             self.db["decisions"].insert(
                 {
                     "session": decision.session.isoformat(),
@@ -198,7 +205,7 @@ class Journal:
         """
         if after is OrderState.FILLED:
             raise ValueError(f"{key}: what filled it must be booked with it")
-        with self.db.atomic():
+        with writing(self.db):
             self._move(OrderEvent(key=key, at=at, state=after, note=note, reply=reply), late=False)
 
     def plan_legs(self, order: Order, shares: Sequence[int], at: datetime) -> None:
@@ -209,7 +216,7 @@ class Journal:
         """
         if sum(shares) != order.shares or min(shares) <= 0:
             raise ValueError(f"{order.key}: {order.shares:,} shares are not {shares}")
-        with self.db.atomic():
+        with writing(self.db):
             self._check_state(order.key, OrderState.PLANNED)
             self.db["orders"].update(order.key, {"shares": shares[0]})
             for part in shares[1:]:
@@ -221,7 +228,7 @@ class Journal:
         Raises:
             ValueError: it was not rejected.
         """
-        with self.db.atomic():
+        with writing(self.db):
             self._check_state(order.key, OrderState.REJECTED)
             return self._plan_leg(order, why, at)
 
@@ -246,7 +253,7 @@ class Journal:
             ValueError: the state machine has no such step, or more would trade than was ordered or is held.
             KeyError: there is no such order.
         """
-        with self.db.atomic():
+        with writing(self.db):
             self._record_fate(fate, by, at)
             if fate.fills:
                 self.portfolio()
@@ -257,7 +264,7 @@ class Journal:
         Raises:
             ValueError, KeyError: as `record_fate`.
         """
-        with self.db.atomic():
+        with writing(self.db):
             self.record_fate(fate, "person", at)
             for fill in fate.fills:
                 self.books.explain(fill.symbol, fill.shares, f"{fate.key} resolved: {fate.note}", at)
@@ -270,7 +277,7 @@ class Journal:
         Raises:
             ValueError: as `record_fate`.
         """
-        with self.db.atomic():
+        with writing(self.db):
             for fate in sorted(result.fates, key=lambda one: any(fill.shares > 0 for fill in one.fills)):
                 self._record_fate(fate, "book", at)
             for one in result.adjustments:
@@ -384,17 +391,17 @@ class Journal:
 
     def record_cash_events(self, events: Iterable[CashEvent], at: datetime) -> None:
         """Book cash that came or went without a trade, all or nothing."""
-        with self.db.atomic():
+        with writing(self.db):
             self.books.add_cash_events(events, at)
 
     def record_identity(self, session: date, broker_twd: int | None, at: datetime) -> None:
         """Keep the cash identity after `session`; settling again replaces it."""
-        with self.db.atomic():
+        with writing(self.db):
             self.books.record_identity(session, self.cash_identity(broker_twd), at)
 
     def adopt_cash(self, one: CashEvent, at: datetime) -> None:
         """Take unexplained cash into the books, with the reason, and close its event, all or nothing."""
-        with self.db.atomic():
+        with writing(self.db):
             self.books.add_cash_events([one], at)
             self.books.explain(CASH, 0, f"adopted: {one.note}", at, cash_twd=one.amount_twd)
 
@@ -404,7 +411,7 @@ class Journal:
         Raises:
             ValueError: more shares would go than are held.
         """
-        with self.db.atomic():
+        with writing(self.db):
             self.books.add_adjustment(one, at)
             self.books.explain(one.symbol, one.shares, f"adopted: {one.reason}", at)
             self.portfolio()

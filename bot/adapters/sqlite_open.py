@@ -95,6 +95,26 @@ def _read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def writing(db: Any) -> Iterator[None]:
+    """A transaction that takes the right to write at once, or joins the one that is open.
+
+    A plain one that reads first and then writes fails with "database is locked", without waiting, when another process
+    wrote in between: the daemon and a command may both be at work.
+    """
+    if db.conn.in_transaction:
+        with db.atomic():
+            yield
+        return
+    db.conn.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        db.conn.rollback()
+        raise
+    db.conn.commit()
+
+
 @migrations()
 def m001_market(db: Any) -> None:
     """What came in: bars, closings, headlines, and what the model said of them."""

@@ -19,12 +19,14 @@ class Resting:
     """An order that left for the broker and could trade in `session`. `fills` are the parts the journal has already.
 
     `touched` says whether the session's range touched its limit; None where that predicts nothing, or isn't known.
+    `arrived`: the broker said once that it has the order, whatever doubts came later.
     """
 
     order: Order
     state: OrderState
     session: date
     touched: bool | None = None
+    arrived: bool = False
     fills: tuple[Fill, ...] = ()
 
     @property
@@ -53,7 +55,7 @@ def explanations(change: int, resting: Sequence[Resting], late: Sequence[Resting
     against the rule; then an order that the platform took twice, whose surplus stays unexplained. `late` are orders
     thought dead. Orders fill whole.
     """
-    must = [one for one in resting if one.touched and one.state is OrderState.ACCEPTED]
+    must = [one for one in resting if one.touched and one.arrived]
     may = [one for one in resting if one.touched is not False and one not in must]
     possible = [one for one in late if one.touched is not False]
     tiers: Iterable[Iterator[Explanation]] = (

@@ -8,7 +8,7 @@ dead, and just one of the newest fits, that order had filled after all. The rest
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import product
 from math import prod
@@ -102,17 +102,17 @@ def settle(
     they are not explained anew. `ex_rights` may explain shares without an order. Doing it again with what came of it
     changes nothing.
     """
-    fates, told = _told(resting, reading, costs)
+    fates, told = _told(resting, late, reading, costs)
     silent = [one for one in resting if one.order.key not in told]
     traded = {symbol: sum(f.shares for fate in fates for f in fate.fills if f.symbol == symbol)
-              for symbol in {one.order.symbol for one in resting}}  # fmt: skip
+              for symbol in {one.order.symbol for one in (*resting, *late)}}  # fmt: skip
     symbols = {*reading.shares, *held.positions, *(one.order.symbol for one in resting)}
     stocks = [
         _stock(
             symbol,
             reading.shares.get(symbol, 0) - held.shares_of(symbol) - traded.get(symbol, 0),
             tuple(one for one in silent if one.order.symbol == symbol),
-            [one for one in late if one.order.symbol == symbol and _can_have(one, held)],
+            [one for one in late if one.order.symbol == symbol and one.order.key not in told and _can_have(one, held)],
             (known or {}).get(symbol, 0),
         )
         for symbol in sorted(symbols)
@@ -182,12 +182,21 @@ def parts(one: Resting, deals: Iterable[Deal], costs: CostRates) -> tuple[Fill, 
 # --- what the broker's own list says ------------------------------------------------------------------------
 
 
-def _told(resting: Sequence[Resting], reading: Reading, costs: CostRates) -> tuple[list[Fate], set[str]]:
-    """Fates of the orders that the broker's list speaks of clearly, and their keys."""
-    fates = []
-    for one in resting:
-        report = (reading.reports or {}).get(one.order.key)
+def _told(
+    resting: Sequence[Resting], late: Sequence[Resting], reading: Reading, costs: CostRates
+) -> tuple[list[Fate], set[str]]:
+    """Fates of the orders that the broker's list speaks of clearly, and their keys.
+
+    Of one thought dead it only counts that more of it traded.
+    """
+    reports, fates = reading.reports or {}, []
+    for one in (*resting, *late):
+        report = reports.get(one.order.key)
         fate = _reported(one, report, costs) if report else None
+        if fate and one in late:
+            state = OrderState.FILLED if fate.state is OrderState.FILLED else one.state
+            note = f"{fate.note}: it had been thought {one.state}"
+            fate = replace(fate, state=state, note=note, late=True) if fate.fills else None
         if fate:
             fates.append(fate)
     return fates, {fate.key for fate in fates}

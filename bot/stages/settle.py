@@ -36,14 +36,15 @@ def settle_orders(session: date, ports: Ports, config: Config) -> Outcome:
         ports.broker.end_session(traded, ports.market.bars_of(traded))
     events = ports.ex_right_store.events(since=session - EX_RIGHTS_BACK, until=session, known_at=at)
     _pay_dividends(events, ports, config)
-    reading = read_book([one.order for one in resting], ports)
+    late = _late_orders(session, ports)
+    reading = read_book([one.order for one in (*resting, *late)], ports)
     result = settle(
         session,
         resting,
         ports.journal.portfolio(),
         reading,
         config.costs,
-        late=_late_orders(session, ports),
+        late=late,
         known=ports.journal.unexplained(),
         ex_rights=_not_booked(events, ports),
     )
@@ -93,8 +94,9 @@ def _resting(one: JournalOrder, ports: Ports) -> Resting | None:
     touched = None
     if ports.broker.abilities.fills_by_touch:
         touched = _touched(one.order, ports.market.bars_of(traded).get(one.order.symbol))
+    arrived = any(event.state is OrderState.ACCEPTED for event in ports.journal.order_events(one.order.key))
     fills = tuple(ports.journal.fills(one.order.key))
-    return Resting(order=one.order, state=one.state, session=traded, touched=touched, fills=fills)
+    return Resting(order=one.order, state=one.state, session=traded, touched=touched, arrived=arrived, fills=fills)
 
 
 def _touched(order: Order, bar: Bar | None) -> bool | None:

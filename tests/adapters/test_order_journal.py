@@ -189,6 +189,7 @@ class Story(RuleBasedStateMachine):
             state=one.state,
             session=one.order.decided + timedelta(days=1),
             touched=self.touched.get(one.order.key),
+            arrived=any(event.state is S.ACCEPTED for event in self.journal.order_events(one.order.key)),
             fills=tuple(self.journal.fills(one.order.key)),
         )
 
@@ -209,6 +210,7 @@ class Story(RuleBasedStateMachine):
             assert traded is None
             assert truly
             return
+        self.excess |= one.order.key in self.reserved  # it still may fill, whatever the person says
         try:
             self.journal.resolve(fate, self.now)
         except ValueError:
@@ -255,5 +257,9 @@ class Story(RuleBasedStateMachine):
 
 TestJournal = Story.TestCase
 TestJournal.settings = settings(
-    max_examples=60, stateful_step_count=20, deadline=None, phases=(Phase.generate,), suppress_health_check=[HealthCheck.too_slow]
+    max_examples=60,
+    stateful_step_count=20,
+    deadline=None,
+    phases=(Phase.generate,),
+    suppress_health_check=[HealthCheck.too_slow],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from builders import FRIDAY, RATES, REPO, THURSDAY, at, bar, checked, forecast
 
 from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
 from bot.adapters.sqlite_market import MarketStore
-from bot.adapters.sqlite_open import open_database
+from bot.adapters.sqlite_open import open_database, writing
 from bot.config import load_config
 from bot.core.decide import Decision, MarketDay, decide
 from bot.core.forecast import Article, Sentiment
@@ -162,3 +163,16 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
         open_database(tmp_path / "x.db")
     with pytest.raises(Refused, match="no such database"):
         open_database(tmp_path / "y.db", create=False)
+
+
+def test_who_writes_takes_the_right_to_at_once(tmp_path: Path) -> None:
+    """A command that reads, then writes, while the daemon writes too must wait for it and not fail."""
+    one, other = open_database(tmp_path / "x.db"), open_database(tmp_path / "x.db")
+    other.execute("pragma busy_timeout = 0")
+    with writing(one), pytest.raises(sqlite3.OperationalError, match="database is locked"), writing(other):
+        pytest.fail("both write")
+    row = {"symbol": "2330", "name": "x", "board": "twse"}
+    with pytest.raises(sqlite3.IntegrityError), writing(one):
+        one["companies"].insert_all([row, row])
+    with writing(other):
+        assert other["companies"].count == 0

@@ -29,7 +29,8 @@ def resting(
     side: Side = Side.BUY, shares: int = 1_000, state: OrderState = S.ACCEPTED, *, touched: bool | None = None,
     session: date = FRIDAY, **more: object,
 ) -> Resting:  # fmt: skip
-    return Resting(order=order(side, shares, **more), state=state, session=session, touched=touched)
+    one = order(side, shares, **more)
+    return Resting(order=one, state=state, session=session, touched=touched, arrived=state is S.ACCEPTED)
 
 
 def settled(
@@ -191,6 +192,18 @@ def test_a_part_that_is_known_is_not_booked_again() -> None:
     assert states(result) == {BUY: S.FILLED}
 
 
+def test_a_list_that_knows_more_of_a_dead_order_is_a_correction_at_its_true_prices() -> None:
+    dead = resting(shares=2_000, state=S.EXPIRED)
+    deals = (Deal(shares=1_000, price_x100=99_50),)
+    part = settled([], CASH, {"2330": 1_000}, session=MONDAY, late=[dead],
+                   reports={BUY: Report(order_id="x", state=S.CANCELLED, deals=deals)})  # fmt: skip
+    [fate] = part.fates
+    assert (fate.state, fate.late, fate.fills[0].price_x100) == (S.EXPIRED, True, 99_50)
+    assert part.unexplained == {}
+    silent = Report(order_id="x", state=S.CANCELLED)
+    assert settled([], CASH, {}, session=MONDAY, late=[dead], reports={BUY: silent}).fates == ()
+
+
 def test_a_list_that_contradicts_itself_leaves_the_word_to_the_book() -> None:
     too_much = Report(order_id="x", state=S.FILLED, deals=(Deal(shares=9_000, price_x100=100_00),))
     result = settled([resting()], CASH, {"2330": 1_000}, reports={BUY: too_much})
@@ -305,7 +318,7 @@ def test_nothing_is_lost_and_a_second_settlement_changes_nothing(
 @given(orders_)
 def test_a_book_by_the_platforms_own_rule_is_always_explained(orders: list[Resting]) -> None:
     """Every accepted order that was touched filled, no other: two settlements later nothing is open."""
-    orders = [replace(one, state=S.ACCEPTED, touched=bool(one.touched), session=MONDAY) for one in orders]
+    orders = [replace(one, state=S.ACCEPTED, arrived=True, touched=bool(one.touched), session=MONDAY) for one in orders]
     change = {code: sum(o.signed_rest for o in orders if o.touched and o.order.symbol == code)
               for code in RICH.positions}  # fmt: skip
     book = {code: 10_000 + shares for code, shares in change.items()}

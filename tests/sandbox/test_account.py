@@ -21,6 +21,7 @@ from bot.sandbox.account import (
     Wish,
     available_twd,
     opening_of,
+    pay,
     reserve,
     settle,
     tick_price_x100,
@@ -163,6 +164,15 @@ def test_the_opening_price_is_the_mean_of_the_purchases_without_costs() -> None:
 def test_a_wish_for_nothing_is_a_bug() -> None:
     with pytest.raises(ValueError, match="0 lots"):
         placed(RICH, wish(lots=0))
+
+
+def test_a_dividend_is_paid_on_the_shares_held_in_whole_twd() -> None:
+    # 2 lots at 1.25 TWD a share, and nothing for a stock that is not held
+    paid = pay(HOLDER, {"2330": 125, "2317": 400})
+    assert paid.portfolio.cash_twd == HOLDER.portfolio.cash_twd + 2_500
+    assert paid.dividends_twd == 2_500
+    assert paid.portfolio.positions == HOLDER.portfolio.positions
+    assert after(placed(paid, wish(Side.SELL))).dividends_twd == 2_500
 
 
 wishes = st.builds(
