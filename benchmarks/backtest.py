@@ -131,9 +131,11 @@ def table() -> None:
     check("bt", told, ours)
     backtrader_s, told = best_s(lambda: [backtrader_peer.play_one(job, sets[0])], 1)
     check("backtrader", told, ours)
+    fills = play_many(tape, matrix, options).fills.mean()
     print(
-        f"{len(tape.symbols)} stocks x {len(tape.sessions)} sessions, {SETS} sets, the same final equity everywhere\n"
+        f"{len(tape.symbols)} stocks x {len(tape.sessions):,} sessions, {SETS:,} sets of {fills:,.0f} fills on average;"
     )
+    print("the same final equity everywhere\n")
     print("| | 1,000 sets | against ours | run |")
     print("|---|---|---|---|")
     for name, taken, how in (
