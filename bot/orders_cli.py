@@ -82,6 +82,7 @@ def resolve(
     """Say what became of an order that is in doubt, or that was thought dead and had filled. Nothing is ever sent."""
     from bot.adapters.clocks import clock_at
     from bot.config import load_config
+    from bot.dividends import correct_dividends
 
     if filled is None:
         raise Refused("say --filled or --not-filled")
@@ -90,8 +91,10 @@ def resolve(
     config = load_config(context.obj)
     journal = _journal(context)
     fate = _fate(journal, key, config, filled=filled, shares=shares, price=price, reason=reason)
+    now = clock_at(config.clock.url).now()
     try:
-        journal.resolve(fate, clock_at(config.clock.url).now())
+        journal.resolve(fate, now)
+        correct_dividends(journal, config.broker, now)
     except ValueError as impossible:  # it would sell more than is held, or the daemon was faster
         raise Refused(f"{key}: {impossible}") from impossible
     done = _find(journal, key)

@@ -76,6 +76,7 @@ def _adopt(
 ) -> str:
     """Take one difference in; what was done, in words."""
     from bot.core.settle import shares_told
+    from bot.dividends import correct_dividends
     from bot.orders_cli import price_of
     from bot.reconcile import adopt_cash, adopt_shares
 
@@ -85,6 +86,7 @@ def _adopt(
     if price_x100 < 0:
         raise Refused(f"{price} is no price")
     one = adopt_shares(journal, seen.line(adopt), adopt, price_x100, reason, config.costs, now)
+    correct_dividends(journal, config.broker, now)
     return f"adopted {shares_told(one.shares)} {adopt} at {price}: NT${one.cash_change_twd:+,} in cash"
 
 

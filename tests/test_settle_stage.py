@@ -13,6 +13,7 @@ import pytest
 from builders import FRIDAY, THURSDAY, at, bar, checked, config, order
 from rich.console import Console
 
+from bot.adapters.broker_stock_api import StockApiBroker
 from bot.adapters.sqlite_journal import Journal
 from bot.config import Config
 from bot.core.cash import CashIdentity
@@ -20,6 +21,8 @@ from bot.core.decide import Decision
 from bot.core.exrights import ExRight
 from bot.core.orders import OrderState, Side
 from bot.core.settle import Settlement
+from bot.dividends import correct_dividends
+from bot.reconcile import adopt_shares, compare
 from bot.stages.settle import settle_orders
 from bot.stages.stage import Ports
 from bot.status import as_json, read_snapshot, render
@@ -159,3 +162,89 @@ def test_cash_that_the_broker_has_beyond_ours_is_an_event_and_is_adopted(paper: 
     assert journal.books.events()[0].solution == "adopted: a fee"
     assert journal.portfolio().cash_twd == START - 7
     assert journal.cash_identity().off_twd == 0
+
+
+class BookOnTheWeb:
+    """A broker that takes no orders here and shows the book it was given."""
+
+    abilities = StockApiBroker.abilities
+
+    def __init__(self) -> None:
+        self.book: dict[str, int] = {}
+
+    def end_session(self, session: date, bars: object) -> None:
+        """It has settled by itself."""
+
+    def holdings(self) -> dict[str, int]:
+        return self.book
+
+    def cash_twd(self) -> None:
+        """It tells none."""
+
+    def order_states(self, orders: object) -> None:
+        """It keeps no list."""
+
+    def prices_x100(self, orders: object) -> None:
+        """It tells none."""
+
+
+def doubtful(ports: Ports, decided: date, *symbols: str) -> list[str]:
+    """Orders of one evening, bought at 100, whose answers were lost."""
+    ports.clock.moment = at(decided, "18:30")
+    orders = tuple(order(symbol=symbol, decided=decided) for symbol in symbols)
+    ports.journal.record_decision(Decision(session=decided, orders=orders, inputs={}, sha256="x"), ports.clock.now())
+    for one in orders:
+        ports.journal.move(one.key, OrderState.SENDING, "", ports.clock.now())
+        ports.journal.move(one.key, OrderState.UNKNOWN, "", ports.clock.now())
+    return [one.key for one in orders]
+
+
+def look(ports: Ports, chosen: Config, session: date, book: dict[str, int]) -> None:
+    """The settlement of a session in which everything traded at 100, against the book as shown."""
+    ports.clock.moment = at(session, "15:45")
+    for symbol in ("2330", "2317"):
+        ports.market.add_bars(checked(bar("100", symbol=symbol, session=session)), ports.clock.now())
+    ports.broker.book = book
+    settle_orders(session, ports, chosen)
+
+
+def test_a_surplus_is_no_late_fill_of_an_order_that_a_fresh_book_had_buried(paper: tuple[Ports, Config]) -> None:
+    ports, chosen = paper
+    ports = replace(ports, broker=BookOnTheWeb())
+    shares = order().shares
+    lost, arrived = doubtful(ports, THURSDAY, "2330", "2317")
+    look(ports, chosen, FRIDAY, {"2317": shares})  # not yesterday's book: 2317 is in it
+    (again,) = doubtful(ports, FRIDAY, "2330")
+    look(ports, chosen, MONDAY, {"2317": shares, "2330": 2 * shares})  # the platform took it twice
+    states = {one.order.key: one.state for one in ports.journal.orders()}
+    assert states == {lost: OrderState.EXPIRED, arrived: OrderState.FILLED, again: OrderState.FILLED}
+    assert ports.journal.unexplained() == {"2330": shares}
+
+
+def test_an_order_that_two_books_did_not_show_is_not_found_in_the_third(paper: tuple[Ports, Config]) -> None:
+    ports, chosen = paper
+    ports = replace(ports, broker=BookOnTheWeb())
+    shares = order().shares
+    (lost,) = doubtful(ports, THURSDAY, "2330")
+    look(ports, chosen, FRIDAY, {})  # it may be Thursday's book, so nothing is concluded
+    assert ports.journal.find(lost).state is OrderState.UNKNOWN
+    look(ports, chosen, MONDAY, {})
+    assert ports.journal.find(lost).state is OrderState.EXPIRED
+    look(ports, chosen, TUESDAY, {"2330": shares})
+    assert ports.journal.find(lost).state is OrderState.EXPIRED
+    assert ports.journal.unexplained() == {"2330": shares}
+
+
+def test_shares_that_a_person_takes_in_later_bring_the_dividend_of_an_ex_date_already_settled(
+    paper: tuple[Ports, Config],
+) -> None:
+    ports, chosen = paper
+    ports = replace(ports, broker=BookOnTheWeb())
+    look(ports, chosen, FRIDAY, {"2330": 1_000})  # nobody ordered them
+    goes_ex(ports, MONDAY, "4.5")
+    look(ports, chosen, MONDAY, {"2330": 1_000})
+    assert ports.journal.books.cash_events() == []
+    seen = compare(ports.journal, ports.broker)
+    adopt_shares(ports.journal, seen.line("2330"), "2330", 100_00, "seen", chosen.costs, at(MONDAY, "20:00"))
+    correct_dividends(ports.journal, chosen.broker, at(MONDAY, "20:00"))
+    assert [event.amount_twd for event in ports.journal.books.cash_events()] == [4_500]

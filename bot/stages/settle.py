@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
-from typing import Final
+from datetime import date, datetime
 
 from bot.adapters.sqlite_journal import EquityPoint, JournalOrder
 from bot.config import Config
-from bot.core.cash import dividends_due, shares_before
+from bot.core.cash import shares_before
 from bot.core.explain import Resting
 from bot.core.exrights import ExRight
 from bot.core.market import Bar, to_x100
-from bot.core.orders import Order, OrderState
+from bot.core.orders import Fill, Order, OrderState
 from bot.core.settle import Reading, Settlement, settle, shares_reason
+from bot.dividends import book_dividends, newest_events
 from bot.errors import DataMissing
 from bot.stages.stage import Outcome, Ports
-
-LATE_SESSIONS: Final = 3  # an order of the newest so many sessions may turn out to have filled after all
-EX_RIGHTS_BACK: Final = timedelta(days=60)  # dividends are put right, and given shares looked for, as far back
 
 
 def settle_orders(session: date, ports: Ports, config: Config) -> Outcome:
@@ -34,8 +31,8 @@ def settle_orders(session: date, ports: Ports, config: Config) -> Outcome:
         raise DataMissing(f"{session}: no bars, so nothing can be said of the open orders")
     for traded in sorted({one.session for one in resting}):
         ports.broker.end_session(traded, ports.market.bars_of(traded))
-    events = ports.ex_right_store.events(since=session - EX_RIGHTS_BACK, until=session, known_at=at)
-    _pay_dividends(events, ports, config)
+    events = newest_events(session, ports.ex_right_store, at)
+    book_dividends(events, ports.journal, config.broker, at)
     late = _late_orders(session, ports)
     reading = read_book([one.order for one in (*resting, *late)], ports)
     result = settle(
@@ -49,7 +46,8 @@ def settle_orders(session: date, ports: Ports, config: Config) -> Outcome:
         ex_rights=_not_booked(events, ports),
     )
     told = [*ports.journal.settle(session, result, at), *result.remarks]
-    _pay_dividends(events, ports, config)  # once more: an order that had filled after all may have held over an ex-date
+    # Once more: an order that had filled after all may have held over an ex-date.
+    book_dividends(events, ports.journal, config.broker, at)
     ports.journal.record_identity(session, reading.cash_twd, at)
     told += _untold_dividends(session, events, ports, config)
     ports.journal.record_surprises(session, told, at)
@@ -78,12 +76,33 @@ def resting_orders(session: date, ports: Ports) -> list[Resting]:
 
 
 def _late_orders(session: date, ports: Ports) -> list[Resting]:
-    """Orders of the newest sessions that were thought dead."""
-    oldest = session
-    for _ in range(LATE_SESSIONS):
-        oldest = ports.market.session_before(oldest) or oldest
-    found = (_resting(one, ports) for one in ports.journal.orders(OrderState.EXPIRED) if one.order.decided >= oldest)
-    return [one for one in found if one and one.session <= session]
+    """Orders thought dead that this reading may still show.
+
+    A book is at most a session old. So it is those that the last settlement buried, of the very session that it
+    settled, on a book in which nothing else of that session had moved. Later readings would have shown the others.
+    """
+    settled = max((one for one, _ in ports.journal.books.identities() if one < session), default=session)
+    fills = ports.journal.fills()
+    found = []
+    for one in ports.journal.orders(OrderState.EXPIRED):
+        dead = _resting(one, ports)
+        buried = ports.journal.order_events(one.order.key)[-1]
+        if dead is None or buried.by != "book" or dead.session not in {settled, session}:
+            continue
+        if buried.at.date() != dead.session or _showed_others(dead, buried.at, fills, ports):
+            continue
+        found.append(dead)
+    return found
+
+
+def _showed_others(dead: Resting, read_at: datetime, fills: Sequence[Fill], ports: Ports) -> bool:
+    """Whether a book read until `read_at` held fills of the dead order's own session, so that it was no older."""
+    return any(
+        event.state is OrderState.FILLED and event.at <= read_at
+        for fill in fills
+        if fill.session == dead.session
+        for event in ports.journal.order_events(fill.key)
+    )
 
 
 def _resting(one: JournalOrder, ports: Ports) -> Resting | None:
@@ -108,14 +127,6 @@ def _not_booked(events: Sequence[ExRight], ports: Ports) -> list[ExRight]:
     """The ex-dates whose shares are not in our books yet."""
     booked = {(one.symbol, one.reason) for one in ports.journal.books.adjustments()}
     return [event for event in events if (event.symbol, shares_reason(event)) not in booked]
-
-
-def _pay_dividends(events: Sequence[ExRight], ports: Ports, config: Config) -> None:
-    """Book the dividends that are due, where the broker pays them."""
-    if config.broker.pays_dividends:
-        books = ports.journal.books
-        due = dividends_due(events, ports.journal.fills(), books.adjustments(), books.cash_events())
-        ports.journal.record_cash_events(due, ports.clock.now())
 
 
 def _untold_dividends(session: date, events: Sequence[ExRight], ports: Ports, config: Config) -> list[str]:
