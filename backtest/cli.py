@@ -66,10 +66,11 @@ def parity(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print facts as JSON.")] = False,
 ) -> None:
-    """Take every recorded live decision again from its recorded inputs: the same orders, the same hash."""
+    """Play the recorded live days again: the same decision hashes and, by the broker's fill rule, the same book."""
     import json
 
-    from backtest.parity import check_parity, first_difference
+    from backtest.book_parity import replay_account
+    from backtest.parity import check_parity, first_difference, parity_lines
     from bot.adapters.sqlite_read import open_for_reading
     from bot.config import load_config
     from bot.core.rule import SHIPPED
@@ -78,14 +79,17 @@ def parity(
 
     config = load_config(context.obj)
     strategies = (SHIPPED, find_strategy(config.rules.strategy))
-    checks = check_parity(open_for_reading(config.store.path), strategies)
+    db = open_for_reading(config.store.path)
+    checks = check_parity(db, strategies)
+    book = replay_account(db, config, strategies)
     if as_json:
-        typer.echo(json.dumps([check.facts() for check in checks], ensure_ascii=False, indent=2))
-    difference = first_difference(checks)
+        facts = {"decisions": [check.facts() for check in checks], "book": book.facts()}
+        typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+    else:
+        typer.echo("\n".join(parity_lines(checks, book)))
+    difference = first_difference(checks) or book.first_difference
     if difference:
         raise Refused(difference)
-    if not as_json:
-        typer.echo(f"{len(checks)} decisions, {checks[0].session}..{checks[-1].session}: all the same, hash for hash")
 
 
 def day_option(option: str, text: str | None) -> date | None:

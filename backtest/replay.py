@@ -133,12 +133,12 @@ def replay(
             held,
             rules,
             options.costs,
-            held_sessions={tape.symbols[i]: now - account.book.opened[i] for i in _held(account)},
+            held_sessions={tape.symbols[i]: now - account.book.opened[i] for i in held_stocks(account)},
             unsettled_twd=account.money[UNSETTLED],
             strategy=options.strategy,
         )
-        fills = _trade(now, decision.orders, tape, tables, options, rules.lot_shares, account, track)
-        held = _portfolio(account, tape)
+        fills = trade(now, decision.orders, tape, tables, options, rules.lot_shares, account, track)
+        held = portfolio_of(account, tape)
         yield Step(
             decided=days[now - 1].session,
             session=days[now].session,
@@ -150,7 +150,7 @@ def replay(
         )
 
 
-def _trade(
+def trade(
     now: int,
     decided: Sequence[Order],
     tape: Tape,
@@ -188,16 +188,17 @@ def _trade(
     )
 
 
-def _held(account: Account) -> Sequence[int]:
+def held_stocks(account: Account) -> Sequence[int]:
+    """The held stocks' columns in the tape, in no order."""
     return account.book.held[: account.money[HOLDINGS]]
 
 
-def _portfolio(account: Account, tape: Tape) -> Portfolio:
+def portfolio_of(account: Account, tape: Tape) -> Portfolio:
     """The account as the daemon would see it."""
     book = account.book
     positions = {
         tape.symbols[i]: Position(shares=book.shares[i], cost_twd=book.cost_twd[i], since=tape.sessions[book.opened[i]])
-        for i in sorted(_held(account))
+        for i in sorted(held_stocks(account))
     }
     return Portfolio(cash_twd=account.money[CASH], positions=positions)
 
@@ -222,14 +223,14 @@ def hold(
     track = Track(drawdown=[], equity_twd=[], equity_on=0, log=[0] * (n * LOG_WIDTH), log_on=1)
     orders = _equal_weights(history.after(sessions[0]), history.after(sessions[1]), cash_twd, costs, lot_shares)
     for now in range(1, len(sessions)):
-        fills = _trade(now, orders if now == 1 else (), tape, tables, options, lot_shares, account, track)
+        fills = trade(now, orders if now == 1 else (), tape, tables, options, lot_shares, account, track)
         yield Step(
             decided=sessions[now - 1],
             session=sessions[now],
             decision_sha256="",
             orders=(),
             fills=fills,
-            held=_portfolio(account, tape),
+            held=portfolio_of(account, tape),
             equity_twd=account.money[EQUITY],
         )
 
