@@ -80,6 +80,16 @@ class Run:
         """Everything that traded, oldest first."""
         return tuple(fill for step in self.steps for fill in step.fills)
 
+    @property
+    def order_count(self) -> int:
+        """Orders, traded or not."""
+        return sum(len(step.orders) for step in self.steps)
+
+    @property
+    def open_positions(self) -> int:
+        """Stocks held at the end."""
+        return len(self.steps[-1].held.positions) if self.steps else 0
+
 
 def market_days(
     history: History, sessions: Sequence[date], forecaster: Forecaster, events: Iterable[ExRight] = ()
@@ -221,7 +231,7 @@ def hold(
     tables, n = plain_tables(tape, options.rates), len(tape.symbols)
     account = account_of(0, empty_accounts(n, cash_twd))
     track = Track(drawdown=[], equity_twd=[], equity_on=0, log=[0] * (n * LOG_WIDTH), log_on=1)
-    orders = _equal_weights(history.after(sessions[0]), history.after(sessions[1]), cash_twd, costs, lot_shares)
+    orders = equal_weights(history.after(sessions[0]), history.after(sessions[1]), cash_twd, costs, lot_shares)
     for now in range(1, len(sessions)):
         fills = trade(now, orders if now == 1 else (), tape, tables, options, lot_shares, account, track)
         yield Step(
@@ -235,7 +245,7 @@ def hold(
         )
 
 
-def _equal_weights(today: Known, market: Known, cash_twd: int, costs: CostRates, lot_shares: int) -> tuple[Order, ...]:
+def equal_weights(today: Known, market: Known, cash_twd: int, costs: CostRates, lot_shares: int) -> tuple[Order, ...]:
     """Purchases at the open that put an equal part of the cash, fees included, into each stock that traded `today`."""
     budget_twd = cash_twd // max(1, len(today.bars))
     rates = Rates(costs.commission_e8, costs.minimum_twd)

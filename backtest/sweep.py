@@ -276,8 +276,8 @@ def load_tape(config: Config, asked: Asked) -> tuple[Tape, str, float, list[str]
     if len(told) > 1:
         raise Refused(f"forecasts of {', '.join(one.name for one in told)}: a sweep is over one, name it with --model")
     [forecaster] = told
-    days = market_days(loaded.history, loaded.sessions, forecaster)
-    tape = tape_of(loaded.history, days, config.costs)
+    days = market_days(loaded.history, loaded.sessions, forecaster, loaded.events)
+    tape = tape_of(loaded.history, days, config.costs, loaded.events)
     if len(days) < LEAST_SESSIONS:
         span = f"{days[0].session}..{days[-1].session} are {len(days)} sessions"
         raise Refused(f"{span}: at least {LEAST_SESSIONS} are needed to tell parameter sets apart")

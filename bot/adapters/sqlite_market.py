@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from bot.adapters.sqlite_bars import BarStore
@@ -168,6 +169,32 @@ class MarketStore:
             [since.isoformat(), until.isoformat()],
         )
         return [_forecast(row) for row in rows]
+
+    def all_targets(self, *, since: date, until: date, past_sessions: int, future_sessions: int) -> list[Forecast]:
+        """As `all_forecasts` of one shape, each with its last future session alone: what the rule looks at.
+
+        A twentieth of the numbers to read, for those who read years of them.
+        """
+        rows = self.db.execute(
+            "select symbol, as_of, trained_until, model, prompt_sha256, json_extract(bars, '$[#-1][0]'), "
+            "json_extract(bars, '$[#-1][1]'), json_extract(bars, '$[#-1][2]'), json_extract(bars, '$[#-1][3]') "
+            "from forecasts where as_of between ? and ? and past_sessions = ? and future_sessions = ? "
+            "order by as_of, symbol, model",
+            [since.isoformat(), until.isoformat(), past_sessions, future_sessions],
+        )
+        day = cache(date.fromisoformat)
+        return [
+            Forecast(
+                symbol=symbol,
+                as_of=day(as_of),
+                trained_until=day(trained),
+                model=model,
+                past_sessions=past_sessions,
+                bars=(ForecastBar(open=Decimal(o), high=Decimal(h), low=Decimal(low), close=Decimal(c)),),
+                prompt_sha256=sha256,
+            )
+            for symbol, as_of, trained, model, sha256, o, h, low, c in rows
+        ]
 
     def newest_forecasts(self) -> list[Forecast]:
         """The answers of the last session that has any, by symbol."""
