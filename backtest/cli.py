@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from backtest.runs_cli import compare, report, runs, show_run
+
 backtest_app = typer.Typer(help="Replay the daemon's decisions on history and score them.", no_args_is_help=True)
 
 
@@ -36,13 +38,14 @@ def run(
         ForecasterName, typer.Option(help="Whose forecasts; all: whatever is there.")
     ] = ForecasterName.ALL,
     model: Annotated[str | None, typer.Option(help="Only stored forecasts of models whose name starts so.")] = None,
+    vectorbt: Annotated[bool, typer.Option("--vectorbt", help="Let vectorbt count the figures (slow to import).")] = False,
+    luck: Annotated[bool, typer.Option("--luck", help="Judge it too, as `backtest luck` does, and keep that.")] = False,
+    page: Annotated[bool, typer.Option("--html/--no-html", help="Write report.html, too.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print facts as JSON.")] = False,
 ) -> None:
-    """Score forecasters under each fill rule of the config, beside buy-and-hold; write CSV files and one HTML page."""
-    import json
-
-    from backtest.report import facts, print_report, write_report
-    from backtest.run import Asked, run_backtest
+    """Score forecasters under each fill rule of the config, beside buy-and-hold; store the run and its report."""
+    from backtest.run import Asked
+    from backtest.run_command import run_and_store
     from bot.config import load_config
 
     asked = Asked(
@@ -51,14 +54,15 @@ def run(
         data=data,
         forecaster=forecaster.value,
         model=model,
+        vectorbt=vectorbt,
     )
     config = load_config(context.obj)
-    result = run_backtest(config, asked)
-    folder = write_report(result, config.backtest.reports)
-    if as_json:
-        typer.echo(json.dumps(facts(result) | {"folder": str(folder)}, ensure_ascii=False, indent=2))
-    else:
-        print_report(result, folder)
+    show_run(run_and_store(config, asked, with_luck=luck, with_page=page), as_json=as_json)
+
+
+backtest_app.command()(report)
+backtest_app.command()(runs)
+backtest_app.command()(compare)
 
 
 @backtest_app.command()
