@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from backtest.arrow_columns import days, fractions, texts, whole_numbers
 from backtest.played_run import PlayedRun, Traded
 from backtest.run import Backtest, code_version
 from backtest.score import Score, worst
@@ -129,45 +129,48 @@ def _facts(result: Backtest) -> dict[str, Any]:
 
 def _equity_table(runs: Sequence[PlayedRun]) -> pa.Table:
     """A session and what each run was worth at its close."""
-    columns: dict[str, Any] = {"session": pa.array(runs[0].sessions, pa.date32())}
-    return pa.table(columns | {run.label: pa.array(run.equity_twd, pa.int64()) for run in runs})
+    return _table({"session": days(runs[0].sessions)} | {run.label: whole_numbers(run.equity_twd) for run in runs})
 
 
 def _fill_table(runs: Sequence[PlayedRun]) -> pa.Table:
     names = [field.name for field in fields(Traded)]
     rows = [(number, one) for number, run in enumerate(runs) for one in run.traded]
-    kinds = {"session": pa.date32(), "decided": pa.date32(), "symbol": pa.string(), "reason": pa.string()}
-    columns: dict[str, Any] = {"run": pa.array([number for number, _ in rows], pa.int64())}
+    kinds: dict[str, Any] = {"session": days, "decided": days, "symbol": texts, "reason": texts}
+    columns = {"run": whole_numbers([number for number, _ in rows])}
     for name in names:
-        columns[name] = pa.array([getattr(one, name) for _, one in rows], kinds.get(name, pa.int64()))
-    return pa.table(columns)
+        columns[name] = kinds.get(name, whole_numbers)([getattr(one, name) for _, one in rows])
+    return _table(columns)
+
+
+def _table(columns: Mapping[str, pa.Array]) -> pa.Table:
+    return pa.Table.from_arrays(list(columns.values()), names=list(columns))
 
 
 def _bar_table(tape: Tape, symbols: set[str]) -> pa.Table:
     """The bars of the stocks that any run but buy-and-hold traded, for its K-lines."""
-    parts = []
-    for place, symbol in enumerate(tape.symbols):
-        if symbol in symbols:
-            rows = np.flatnonzero(tape.traded[:, place])
-            told: dict[str, Any] = {
-                "symbol": pa.array([symbol] * len(rows), pa.string()),
-                "session": pa.array([tape.sessions[row] for row in rows], pa.date32()),
-            }
-            parts.append(pa.table(told | {name: pa.array(getattr(tape, name)[rows, place]) for name in BAR_COLUMNS}))
-    schema = pa.schema(
-        [("symbol", pa.string()), ("session", pa.date32()), *((name, pa.int64()) for name in BAR_COLUMNS)]
-    )
-    return pa.concat_tables(parts) if parts else schema.empty_table()
+    places = [place for place, symbol in enumerate(tape.symbols) if symbol in symbols]
+    rows_of = {place: np.flatnonzero(tape.traded[:, place]) for place in places}
+    columns = {
+        "symbol": texts(tape.symbols[place] for place, rows in rows_of.items() for _ in rows),
+        "session": days(tape.sessions[row] for rows in rows_of.values() for row in rows),
+    }
+    for name in BAR_COLUMNS:
+        told = [getattr(tape, name)[rows, place] for place, rows in rows_of.items()]
+        columns[name] = whole_numbers(np.concatenate(told) if told else [])
+    return _table(columns)
 
 
 def _quality_table(result: Backtest) -> pa.Table:
-    rows = [
-        (name, *row) for name, tape in result.tapes.items() for row in quality_rows(tape, result.horizons[name])
-    ]
-    kinds = {"forecaster": pa.string(), "session": pa.date32(), "stocks": pa.int64(), "told_error": pa.float64(),
-             "last_close_error": pa.float64()}  # fmt: skip
-    return pa.table(
-        {name: pa.array([row[place] for row in rows], kind) for place, (name, kind) in enumerate(kinds.items())}
+    rows = [(name, *row) for name, tape in result.tapes.items() for row in quality_rows(tape, result.horizons[name])]
+    forecasters, sessions, stocks, told, plain = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+    return _table(
+        {
+            "forecaster": texts(forecasters),
+            "session": days(sessions),
+            "stocks": whole_numbers(stocks),
+            "told_error": fractions(told),
+            "last_close_error": fractions(plain),
+        }
     )
 
 
@@ -276,10 +279,9 @@ def _bars(table: pa.Table) -> dict[str, dict[str, list[Any]]]:
 
 
 def _quality(table: pa.Table) -> dict[str, Quality]:
-    told = {}
-    for name in dict.fromkeys(table.column("forecaster").to_pylist()):
-        rows = table.filter(pc.equal(table.column("forecaster"), name))
-        columns = {one.name: tuple(rows.column(place).to_pylist())
-                   for one, place in zip(fields(Quality), ("session", "stocks", "told_error", "last_close_error"), strict=True)}  # fmt: skip
-        told[name] = Quality(**columns)
-    return told
+    told: dict[str, list[list[Any]]] = {}
+    columns = [column.to_pylist() for column in table.columns]
+    for name, *row in zip(*columns, strict=True):
+        told.setdefault(name, []).append(row)
+    return {name: Quality(**{field.name: column for field, column in zip(fields(Quality), zip(*rows, strict=True), strict=True)})
+            for name, rows in told.items()}  # fmt: skip

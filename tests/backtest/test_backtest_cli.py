@@ -289,7 +289,8 @@ def test_parity_names_the_first_difference(home: Path, store: MarketStore) -> No
     result = call(home, "parity")
     assert isinstance(result.exception, BotError)
     assert str(result.exception) == (
-        f"1 of 2 decisions differ; the first is {SESSIONS[1]}: recorded {SESSIONS[1]}:2330:buy 189000 at 100.00 "
+        f"1 of 2 decisions differ; the first is {SESSIONS[1]}: recorded forecast_edge:{SESSIONS[1]}:2330:buy:1 "
+        "189000 at 100.00 "
         "(forecast pays after costs), and the replay does not order it"
     )
 
