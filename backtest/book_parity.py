@@ -390,13 +390,21 @@ def _outside(recorded: Recorded, journal: Journal) -> list[str]:
     for one in (leg for legs in recorded.legs.values() for leg in legs):
         events = journal.order_events(one.order.key)
         if one.state not in REACHED_MARKET:
-            lines.append(f"{one.order.key} {one.state}: {one.note or one.order.reason}: not traded in the replay either")
+            lines.append(
+                f"{one.order.key} {one.state}: {one.note or one.order.reason}: not traded in the replay either"
+            )
         elif any(event.by == "person" for event in events):
             lines.append(f"{one.order.key} {one.state} by a person's word: {one.note}")
         elif any(event.state is OrderState.UNKNOWN for event in events):
             lines.append(f"{one.order.key} {one.state} after its fate was unknown for a while: {one.note}")
-    lines += [f"{one.session} {one.symbol}: {one.shares:+,} shares taken in: {one.reason}" for one in recorded.adjustments]
-    lines += [f"{one.day}: NT${one.amount_twd:+,} taken in: {one.note}" for one in recorded.cash_events if one.kind != "dividend"]
+    lines += [
+        f"{one.session} {one.symbol}: {one.shares:+,} shares taken in: {one.reason}" for one in recorded.adjustments
+    ]
+    lines += [
+        f"{one.day}: NT${one.amount_twd:+,} taken in: {one.note}"
+        for one in recorded.cash_events
+        if one.kind != "dividend"
+    ]
     lines += [f"open: {event.text}, first seen {event.first_seen}" for event in journal.books.events(only_open=True)]
     return lines
 
@@ -411,7 +419,9 @@ def _other_inputs(tape: Tape, recorded: Recorded, config: Config) -> list[str]:
         for symbol, close in zip(inputs["day"]["symbols"], inputs["stocks"]["close_x100"], strict=True):
             now = int(tape.close_x100[row_of[session], tape.symbols.index(symbol)]) if symbol in tape.symbols else 0
             if close != now:
-                lines.append(f"{session} {symbol}: decided on a close of {close / 100:.2f}; stored now is {now / 100:.2f}")
+                lines.append(
+                    f"{session} {symbol}: decided on a close of {close / 100:.2f}; stored now is {now / 100:.2f}"
+                )
         rates = inputs["cash"]["rate_e8"], inputs["cash"]["minimum_twd"]
         if rates != (config.costs.commission_e8, config.costs.minimum_twd):
             lines.append(f"{session}: decided with another commission than `costs` says now")

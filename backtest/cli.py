@@ -38,7 +38,9 @@ def run(
         ForecasterName, typer.Option(help="Whose forecasts; all: whatever is there.")
     ] = ForecasterName.ALL,
     model: Annotated[str | None, typer.Option(help="Only stored forecasts of models whose name starts so.")] = None,
-    vectorbt: Annotated[bool, typer.Option("--vectorbt", help="Let vectorbt count the figures (slow to import).")] = False,
+    vectorbt: Annotated[
+        bool, typer.Option("--vectorbt", help="Let vectorbt count the figures (slow to import).")
+    ] = False,
     luck: Annotated[bool, typer.Option("--luck", help="Judge it too, as `backtest luck` does, and keep that.")] = False,
     page: Annotated[bool, typer.Option("--html/--no-html", help="Write report.html, too.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print facts as JSON.")] = False,

@@ -89,7 +89,8 @@ def _book_lines(day: BookDay) -> list[str]:
         ("replayed", day.replayed_twd, day.replayed_shares),
     )
     return [
-        f"  {whose}  NT${cash_twd:,}  " + (", ".join(f"{symbol} {held:,}" for symbol, held in shares.items()) or "no shares")
+        f"  {whose}  NT${cash_twd:,}  "
+        + (", ".join(f"{symbol} {held:,}" for symbol, held in shares.items()) or "no shares")
         for whose, cash_twd, shares in told
     ]
 

@@ -245,7 +245,9 @@ def _contributions(tape: Tape, traded: Sequence[Traded], account: Account, held:
 
 def _dividends_twd(tape: Tape, i: int, fills: Sequence[Traded]) -> int:
     """The dividends of one stock over all its fills, by the tape's ex-dates."""
-    ex_rows = [row for row in range(len(tape.sessions)) if tape.dividend_e8[row, i] or tape.share_ratio_e8[row, i] != ONE_E8]
+    ex_rows = [
+        row for row in range(len(tape.sessions)) if tape.dividend_e8[row, i] or tape.share_ratio_e8[row, i] != ONE_E8
+    ]
     total, shares, waiting = 0, 0, list(fills)
     for row in ex_rows:
         while waiting and waiting[0].session < tape.sessions[row]:
@@ -253,4 +255,3 @@ def _dividends_twd(tape: Tape, i: int, fills: Sequence[Traded]) -> int:
         total += dividend_twd(shares, int(tape.dividend_e8[row, i]))
         shares = shares_after(shares, int(tape.share_ratio_e8[row, i]))
     return total
-

@@ -42,7 +42,14 @@ def equity_chart(run: StoredRun) -> Chart:
     data: list[dict[str, Any]] = []
     for one in run.runs:
         line = {"color": hue_of.get(one.forecaster, HOLD_HUE), "dash": DASH_OF_RULE[one.fill_rule], "width": 1.6}
-        both = {"type": "scatter", "mode": "lines", "x": days, "name": one.label, "legendgroup": one.label, "line": line}
+        both = {
+            "type": "scatter",
+            "mode": "lines",
+            "x": days,
+            "name": one.label,
+            "legendgroup": one.label,
+            "line": line,
+        }
         data.append({**both, "y": list(one.equity_twd)})
         fall = [round(value, 5) for value in falls(one.equity_twd)]
         data.append({**both, "y": fall, "yaxis": "y2", "showlegend": False})
@@ -95,7 +102,10 @@ def quality_chart(told: Mapping[str, Quality]) -> Chart:
             {"type": "scatter", "mode": "lines", "name": f"{name}: last close", "x": months, "y": plain, "line": dotted}
         )
     title = "mean error of the target"
-    return {"data": data, "layout": _layout(380, hovermode="x unified", yaxis={"title": {"text": title}, "tickformat": ".1%"})}
+    return {
+        "data": data,
+        "layout": _layout(380, hovermode="x unified", yaxis={"title": {"text": title}, "tickformat": ".1%"}),
+    }
 
 
 def monthly_errors(quality: Quality) -> tuple[list[str], list[float], list[float]]:
@@ -156,7 +166,9 @@ def _why(one: Traded) -> str:
     return f"{one.shares:+,} at {from_x100(one.price_x100)}: {one.reason}{target} as of {one.decided}"
 
 
-def heat_chart(title: str, across: Sequence[str], down: Sequence[str], median: Any, words: tuple[str, str], colours: Colours) -> Chart:
+def heat_chart(
+    title: str, across: Sequence[str], down: Sequence[str], median: Any, words: tuple[str, str], colours: Colours
+) -> Chart:
     """A sweep's map: the median return of each cell, white at zero."""
     cells = [[None if value != value else round(float(value), 5) for value in row] for row in median]  # noqa: PLR0124 (NaN)
     extreme = max((abs(value) for row in cells for value in row if value is not None), default=0.01) or 0.01

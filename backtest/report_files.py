@@ -15,7 +15,11 @@ from backtest.stored_run import StoredRun
 def write_csv(run: StoredRun) -> None:
     """Write summary.csv, equity.csv and fills.csv to the run's folder."""
     columns = ["forecaster", "fill_rule", *(field.name for field in fields(Traded))]
-    _write(run.folder / "summary.csv", [field.name for field in fields(Score)], (asdict(one).values() for one in run.scores))
+    _write(
+        run.folder / "summary.csv",
+        [field.name for field in fields(Score)],
+        (asdict(one).values() for one in run.scores),
+    )
     _write(run.folder / "equity.csv", ["session", *(one.label for one in run.runs)], _equity_rows(run.runs))
     _write(run.folder / "fills.csv", columns, _fill_rows(run.runs))
 

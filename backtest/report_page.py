@@ -59,7 +59,11 @@ def write_page(run: StoredRun, path: Path, colours: Colours, beside: Beside) -> 
 
 def _page(run: StoredRun, colours: Colours, beside: Beside) -> str:
     facts, hold = run.facts, run.scores[-1]
-    charts: dict[str, Chart] = {"equity": equity_chart(run), "costs": cost_chart(run.runs), "quality": quality_chart(run.quality)}
+    charts: dict[str, Chart] = {
+        "equity": equity_chart(run),
+        "costs": cost_chart(run.runs),
+        "quality": quality_chart(run.quality),
+    }
     klines: dict[str, dict[str, Chart]] = {}
     sections = [_section(place, one, run, colours, charts, klines) for place, one in enumerate(run.worst_runs)]
     lines = "".join(f"<p class='headline'>{html.escape(headline(one, hold))}</p>" for one in run.headlines)

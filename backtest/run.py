@@ -114,9 +114,7 @@ def run_backtest(config: Config, asked: Asked) -> Backtest:
         runs=tuple(runs),
         scores=tuple(_scores(history, runs, year_sessions, market, with_vectorbt=asked.vectorbt)),
         tapes=tapes,
-        horizons={
-            one.name: config.model.future_sessions if isinstance(one, Stored) else 1 for one in forecasters
-        },
+        horizons={one.name: config.model.future_sessions if isinstance(one, Stored) else 1 for one in forecasters},
         notes=(*loaded.notes, *_notes(history, sessions, forecasters, runs), *_dividend_notes(config, loaded, market)),
         names=loaded.names,
     )
@@ -436,7 +434,9 @@ def inputs_of(
             "settlement_sessions": config.backtest.settlement_sessions,
         },
     }
-    ex_dates = [[one.symbol, one.ex_date, one.kind, one.previous_x100, one.reference_x100, one.cash_dividend] for one in events]
+    ex_dates = [
+        [one.symbol, one.ex_date, one.kind, one.previous_x100, one.reference_x100, one.cash_dividend] for one in events
+    ]
     return {
         "from": sessions[0].isoformat(),
         "to": sessions[-1].isoformat(),

@@ -196,7 +196,7 @@ def read_run(folder: Path) -> StoredRun:
     """
     facts = read_facts(folder)
     try:
-        tables = {name: pq.read_table(folder / name) for name in (EQUITY, FILLS, BARS, QUALITY)}
+        tables = {name: _read(folder / name) for name in (EQUITY, FILLS, BARS, QUALITY)}
     except (OSError, pa.ArrowException) as wrong:
         raise Refused(f"{folder.name}: incomplete, a table can't be read: run it again") from wrong
     return StoredRun(
@@ -207,6 +207,12 @@ def read_run(folder: Path) -> StoredRun:
         bars=_bars(tables[BARS]),
         quality=_quality(tables[QUALITY]),
     )
+
+
+def _read(path: Path) -> pa.Table:
+    """`pq.read_table` imports pandas by way of pyarrow.dataset."""
+    with pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -30,9 +30,29 @@ FIRST, LAST = date(2020, 6, 1), date(2025, 6, 30)
 INSIDE = """
 import json, sys, time
 from pathlib import Path
-started = time.perf_counter()
-from backtest.phases import timed_run
-print(json.dumps(timed_run(Path(sys.argv[1]), started)))
+phases, begun = {}, time.perf_counter()
+def done(name):
+    global begun
+    now = time.perf_counter()
+    phases[name], begun = now - begun, time.perf_counter()
+import backtest.report_beside, backtest.report_page
+from backtest.run import Asked, run_backtest
+from backtest.run_command import page_of, write_csv
+from backtest.stored_run import read_run, store_run
+from bot.config import load_config
+done("imports")
+config = load_config(Path(sys.argv[1]))
+result = run_backtest(config, Asked(forecaster="stored"))
+done("read and replay")
+folder = store_run(result, config.backtest.reports)
+run = read_run(folder)
+done("store")
+write_csv(run)
+done("csv")
+page_of(run, config, folder / "report.html")
+done("page")
+unused = [name for name in ("vectorbt", "pandas", "numba", "twstock", "torch", "plotly.graph_objs") if name in sys.modules]
+print(json.dumps({"phases": phases, "unused": unused}))
 """
 
 
@@ -89,7 +109,9 @@ def _told(close_x100: int, dice: random.Random) -> str:
     rows, price = [], close_x100
     for _ in range(5):
         price = max(1, round(price * (1 + dice.gauss(0, 0.012))))
-        rows.append([f"{price / 100:.2f}", f"{price * 1.01 / 100:.2f}", f"{price * 0.99 / 100:.2f}", f"{price / 100:.2f}"])
+        rows.append(
+            [f"{price / 100:.2f}", f"{price * 1.01 / 100:.2f}", f"{price * 0.99 / 100:.2f}", f"{price / 100:.2f}"]
+        )
     return json.dumps(rows)
 
 
@@ -103,7 +125,11 @@ def phases(home: Path) -> str:
     )  # fmt: skip
     whole = time.perf_counter() - begun
     told: dict[str, Any] = json.loads(done.stdout)
-    return "  ".join(f"{name} {seconds:.2f} s" for name, seconds in told.items()) + f"  whole process {whole:.2f} s"
+    after = sum(seconds for name, seconds in told["phases"].items() if name != "imports")
+    line = "  ".join(f"{name} {seconds:.2f}" for name, seconds in told["phases"].items())
+    return (
+        f"{line}  after imports {after:.2f}  whole process {whole:.2f} s  needless imports: {told['unused'] or 'none'}"
+    )
 
 
 if __name__ == "__main__":

@@ -140,7 +140,9 @@ def test_parity_prints_both_hashes_and_both_books(folder: Path, run: tuple[Any, 
     told = CliRunner().invoke(backtest_app, ["parity"], obj=folder / "config.toml")
     assert told.exception is None, told.output
     assert told.stdout.count(f"NT${book['cash_twd']:,}") == 2
-    facts = json.loads(CliRunner().invoke(backtest_app, ["parity", "--json"], obj=folder / "config.toml").stdout)["book"]
+    facts = json.loads(CliRunner().invoke(backtest_app, ["parity", "--json"], obj=folder / "config.toml").stdout)[
+        "book"
+    ]
     assert facts["first_difference"] == ""
     assert facts["outside"] == []
     assert facts["recorded_sha256"] == facts["replayed_sha256"]
@@ -154,7 +156,9 @@ def test_a_dollar_or_an_order_that_is_off_is_found_and_named(
     """Copies of the journal with one thing changed: parity says the session, the stock and what."""
     db, _, _ = run
     db.execute("pragma wal_checkpoint(truncate)")
-    key, session, fee = next(iter(db.execute("select key, session, commission_twd from fills order by id limit 1 offset 40")))
+    key, session, fee = next(
+        iter(db.execute("select key, session, commission_twd from fills order by id limit 1 offset 40"))
+    )
     changes = {
         f"{session} cash: NT$|(NT$-1)": f"update fills set commission_twd = {fee + 1} where key = '{key}'",
         f"{session} {key.split(':')[2]}: ": f"update fills set shares = shares + 1000 where key = '{key}'",
