@@ -13,22 +13,22 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 def whole_numbers(values: Any) -> pa.Array:
-    """int64."""
+    """An int64 column."""
     return _fixed(np.ascontiguousarray(values, dtype="<i8"), pa.int64())
 
 
 def fractions(values: Sequence[float]) -> pa.Array:
-    """float64."""
+    """A float64 column."""
     return _fixed(np.ascontiguousarray(values, dtype="<f8"), pa.float64())
 
 
 def days(values: Iterable[date]) -> pa.Array:
-    """date32."""
+    """A date32 column."""
     return _fixed(np.array([value.toordinal() - _EPOCH for value in values], dtype="<i4"), pa.date32())
 
 
 def texts(values: Iterable[str]) -> pa.Array:
-    """string."""
+    """A string column."""
     told = [value.encode() for value in values]
     offsets = np.zeros(len(told) + 1, dtype="<i4")
     np.cumsum([len(one) for one in told], out=offsets[1:])

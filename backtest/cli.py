@@ -29,7 +29,7 @@ def backtest() -> None:
 
 
 @backtest_app.command()
-def run(
+def run(  # noqa: PLR0917
     context: typer.Context,
     since: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First session, like 2024-07-01.")] = None,
     until: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last session.")] = None,

@@ -21,7 +21,7 @@ ABSENT: Final = "(absent)"
 
 def listed(reports: Path) -> list[dict[str, Any]]:
     """The stored runs by name; one that can't be read says why."""
-    found = []
+    found: list[dict[str, Any]] = []
     for folder in run_folders(reports):
         try:
             facts = read_facts(folder)
@@ -106,9 +106,9 @@ def print_comparison(told: Mapping[str, Any]) -> None:
     for row in told["inputs"]:
         console.print(f"  {row['key']}: {_short(row['a'])} -> {_short(row['b'])}")
     console.print("figures: " + ("" if told["figures"] else "the same"))
-    before = ()
+    before: tuple[str, str] | None = None
     for row in told["figures"]:
-        label = (row["forecaster"], row["fill_rule"])
+        label = row["forecaster"], row["fill_rule"]
         if label != before:
             console.print(f"  {' '.join(label)}")
             before = label

@@ -61,10 +61,8 @@ def first_difference(checks: Sequence[Check]) -> str:
 def parity_lines(checks: Sequence[Check], book: BookParity) -> list[str]:
     """What `backtest parity` says: both hashes, both books, and what the replay could not know."""
     same = sum(check.same for check in checks)
-    lines = [
-        f"{len(checks)} decisions, {checks[0].session}..{checks[-1].session}: {same} the same, hash for hash, taken "
-        "again from their recorded inputs"
-    ]
+    span = f"{checks[0].session}..{checks[-1].session}"
+    lines = [f"{len(checks)} decisions, {span}: {same} the same, hash for hash, from their recorded inputs"]
     if book.decided:
         recorded, replayed = book.hashes
         same = sum(one.same for one in book.decided)

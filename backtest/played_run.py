@@ -34,8 +34,10 @@ HOLD_REASON = "hold"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traded:
-    """A fill with what led to it. `reference_x100` is the price that the session counted from; a `target_x100` of 0
-    means that the order followed from no forecast. `shares` < 0 is a sale; costs in whole TWD.
+    """A fill with what led to it. `shares` < 0 is a sale; costs in whole TWD.
+
+    `reference_x100` is the price that the session counted from; a `target_x100` of 0: the order followed from no
+    forecast.
     """
 
     session: date

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from backtest.played_run import PlayedRun
 from backtest.report import COLUMNS, cells_of, direction, headline, percent
+from backtest.report_beside import Beside
 from backtest.report_charts import (
     Chart,
     Colours,
@@ -22,7 +23,6 @@ from backtest.report_charts import (
     line_chart,
     quality_chart,
 )
-from backtest.report_beside import Beside
 from backtest.stored_run import StoredRun
 from backtest.trades import Trade, trades_of
 
@@ -157,7 +157,10 @@ def _cost_table(runs: Sequence[PlayedRun]) -> str:
         cells = "".join(f"<td>{cell}</td>" for cell in (html.escape(run.label), f"{turnover / mean:,.1f}x", *told))
         rows.append(f"<tr>{cells}</tr>")
     columns = ("run", "turnover", "commission NT$", "tax NT$", "slippage NT$", "costs NT$", "dividends NT$")
-    words = "Slippage is the fills' price against the session's reference price (the close before, on an ex-date the exchange's own)."
+    words = (
+        "Slippage is the fills' price against the session's reference price (the close before, on an ex-date the "
+        "exchange's own)."
+    )
     return f"{_table(columns, rows)}<p>{words}</p>"
 
 
@@ -204,7 +207,8 @@ def _section(
     columns = ("stock", "bought", "at", "shares", "sold", "at", "profit NT$", "profit", "sold because")
     return (
         f"<h2>{title}</h2><h3>What each stock brought</h3><div id='brought-{place}'></div>"
-        f"<h3>Trades on K-lines</h3><p><select id='kline-{place}-stock'>{options}</select></p><div id='kline-{place}'></div>"
+        f"<h3>Trades on K-lines</h3><p><select id='kline-{place}-stock'>{options}</select></p>"
+        f"<div id='kline-{place}'></div>"
         f"<h3>Trades</h3><div class='scroll'>{_table(columns, rows)}</div>"
     )
 

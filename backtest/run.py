@@ -394,7 +394,7 @@ def _dividend_notes(config: Config, loaded: Loaded, market: Tape) -> Iterator[st
     """What came of ex-dates."""
     count = len(loaded.events)
     if not count:
-        yield "no ex-dates are stored of these sessions: dividends are not counted, neither in the runs nor in buy-and-hold"
+        yield "no ex-dates are stored of these sessions: dividends are counted neither in the runs nor in buy-and-hold"
     elif not config.broker.pays_dividends:
         yield (
             f"{count} ex-dates set the reference price only: `broker.dividends` says that nothing is paid, neither in "

@@ -29,7 +29,7 @@ def report(
     context: typer.Context,
     run_id: RunId,
     page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write its page to FILE.")] = None,
-    as_json: Json = False,
+    as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Show a stored run again, and write its page again, the same to the byte; nothing is replayed."""
     from backtest.run_command import page_of
@@ -50,7 +50,7 @@ def report(
             raise Refused(f"{page}: {wrong.strerror}") from wrong
 
 
-def runs(context: typer.Context, as_json: Json = False) -> None:
+def runs(context: typer.Context, as_json: Json = False) -> None:  # noqa: FBT002
     """List the stored runs: their days, what the worst fill rule left, and the code they were made by."""
     from backtest.compare import listed, print_runs
     from bot.config import load_config
@@ -66,7 +66,7 @@ def compare(
     context: typer.Context,
     run_a: Annotated[str, typer.Argument(metavar="RUN_A", help="A stored run.")],
     run_b: Annotated[str, typer.Argument(metavar="RUN_B", help="Another one.")],
-    as_json: Json = False,
+    as_json: Json = False,  # noqa: FBT002
 ) -> None:
     """Say what differs between two stored runs: in what they follow from, and in their figures."""
     from backtest.compare import compared, print_comparison

@@ -29,8 +29,9 @@ BAR_COLUMNS: Final = ("open_x100", "high_x100", "low_x100", "close_x100")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """How far off a forecaster was, a row a session: the mean of |told - came| / came over its stocks, `horizon`
-    sessions later, and the same of "nothing changes".
+    """How far off a forecaster was at its horizon, an entry a session with forecasts.
+
+    `told_error` is the mean of |told - came| / came over `stocks` of them, `last_close_error` that of "nothing changes".
     """
 
     sessions: tuple[date, ...]
@@ -73,6 +74,9 @@ def headlines(scores: Sequence[Score]) -> list[Score]:
     for one in scores[:-1]:
         groups.setdefault(one.forecaster, []).append(one)
     return [worst(group) for group in groups.values()]
+
+
+_QUALITY: Final = tuple(field.name for field in fields(Quality))
 
 
 # --- writing ----------------------------------------------------------------------------------------------
@@ -289,5 +293,4 @@ def _quality(table: pa.Table) -> dict[str, Quality]:
     columns = [column.to_pylist() for column in table.columns]
     for name, *row in zip(*columns, strict=True):
         told.setdefault(name, []).append(row)
-    return {name: Quality(**{field.name: column for field, column in zip(fields(Quality), zip(*rows, strict=True), strict=True)})
-            for name, rows in told.items()}  # fmt: skip
+    return {name: Quality(**dict(zip(_QUALITY, zip(*rows, strict=True), strict=True))) for name, rows in told.items()}

@@ -51,7 +51,8 @@ write_csv(run)
 done("csv")
 page_of(run, config, folder / "report.html")
 done("page")
-unused = [name for name in ("vectorbt", "pandas", "numba", "twstock", "torch", "plotly.graph_objs") if name in sys.modules]
+heavy = ("vectorbt", "pandas", "numba", "twstock", "torch", "plotly.graph_objs")
+unused = [name for name in heavy if name in sys.modules]
 print(json.dumps({"phases": phases, "unused": unused}))
 """
 
@@ -119,7 +120,7 @@ def phases(home: Path) -> str:
     """One run of the command in a fresh process: seconds by phase."""
     shutil.rmtree(home / "reports", ignore_errors=True)
     begun = time.perf_counter()
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", INSIDE, str(home / "config.toml")], capture_output=True, text=True, check=True, cwd=REPO,
         env={**os.environ, "PYTHONPATH": str(REPO)},
     )  # fmt: skip
