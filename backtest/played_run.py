@@ -185,7 +185,7 @@ def play_hold(history: History, tape: Tape, name: str, options: Options, lot_sha
 
 
 def _traded(log: Sequence[int], count: int, tape: Tape, strategy: Strategy) -> list[Traded]:
-    """The log's rows in our words."""
+    """The log's rows in our words: by session, sales first, then by symbol, as the daemon orders."""
     traded = []
     for one in range(count):
         now, i, shares, price, commission, tax, reason = log[one * LOG_WIDTH : (one + 1) * LOG_WIDTH]
@@ -203,7 +203,7 @@ def _traded(log: Sequence[int], count: int, tape: Tape, strategy: Strategy) -> l
                 reason=strategy.reasons.get(reason, ""),
             )
         )
-    return traded
+    return sorted(traded, key=lambda one: (one.session, one.shares > 0, one.symbol))
 
 
 def _run(

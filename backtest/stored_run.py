@@ -31,7 +31,8 @@ BAR_COLUMNS: Final = ("open_x100", "high_x100", "low_x100", "close_x100")
 class Quality:
     """How far off a forecaster was at its horizon, an entry a session with forecasts.
 
-    `told_error` is the mean of |told - came| / came over `stocks` of them, `last_close_error` that of "nothing changes".
+    `told_error` is the mean of |told - came| / came over `stocks` of them, `last_close_error` that of the close at
+    which the forecast was made.
     """
 
     sessions: tuple[date, ...]

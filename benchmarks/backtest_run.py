@@ -98,7 +98,7 @@ def fill_store(home: Path, prices: Path, stocks: int) -> tuple[int, int, int]:
         )
         db.conn.executemany(
             "insert into forecasts (symbol, as_of, bars, model, past_sessions, future_sessions, prompt_sha256, "
-            f"trained_until, made_at) values (?, ?, ?, '{MODEL}', 20, 5, '', '2020-05-29', '2020-06-01T18:00:00+08:00')",
+            f"trained_until, made_at) values (?, ?, ?, '{MODEL}', 20, 5, '', '2020-05-29', '2020-06-01')",
             forecasts,
         )
     db.close()

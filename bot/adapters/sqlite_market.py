@@ -162,18 +162,10 @@ class MarketStore:
         )
         return next((str(row["model"]) for row in rows), None)
 
-    def all_forecasts(self, *, since: date, until: date) -> list[Forecast]:
-        """All stored answers as of since..until, oldest first, of every model."""
-        rows = self.db.query(
-            "select * from forecasts where as_of between ? and ? order by as_of, symbol, model",
-            [since.isoformat(), until.isoformat()],
-        )
-        return [_forecast(row) for row in rows]
-
     def all_targets(self, *, since: date, until: date, past_sessions: int, future_sessions: int) -> list[Forecast]:
-        """As `all_forecasts` of one shape, each with its last future session alone: what the rule looks at.
+        """All answers of one shape as of since..until, oldest first, of every model: what the rule looks at of them.
 
-        A twentieth of the numbers to read, for those who read years of them.
+        Each has its last future session alone, so that years of them are read in a second.
         """
         rows = self.db.execute(
             "select symbol, as_of, trained_until, model, prompt_sha256, json_extract(bars, '$[#-1][0]'), "
