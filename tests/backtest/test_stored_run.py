@@ -128,7 +128,7 @@ def ex_dates(history: History) -> Iterator[ExRight]:
 
 @pytest.mark.parametrize("forecaster", [Naive(), stored(MARKET)], ids=["naive", "stored"])
 @pytest.mark.parametrize("knobs", [{"slippage_ticks": 1}, {"volume_share_bps": 200, "settlement_sessions": 2}])
-def test_what_is_played_from_columns_is_what_the_replay_decides(forecaster: Forecaster, knobs: dict[str, int]) -> None:
+def test_what_is_played_from_columns_is_what_the_replay_decides(forecaster: Forecaster, knobs: Any) -> None:
     rules = dataclasses.replace(RULES, entry_edge_bps=-100, exit_return_bps=1, top_k=3)
     events = list(ex_dates(MARKET))
     tape = told_by(forecaster, market_tape(MARKET, SESSIONS, RATES, events), MARKET)
@@ -191,6 +191,31 @@ def test_a_page_is_made_again_to_the_byte_without_the_database(home: Path, run: 
     assert len(re.findall(rb"<script", page.split(b"</head>")[0])) == 1
 
 
+def test_what_lies_beside_of_the_same_data_is_on_the_page_and_nothing_else_is(
+    home: Path, run: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(home / "reports", tmp_path / "reports")
+    shutil.copy(home / "config.toml", tmp_path / "config.toml")
+    folder = tmp_path / "reports" / run["run_id"]
+    [tape] = json.loads((folder / "run.json").read_text(encoding="utf-8"))["tape_sha256"].values()
+    luck = {"rows": [{"forecaster": "oracle@1", "headline": True, "verdict": {"en": ["It is <luck>."]}}]}
+    (folder / "luck.json").write_text(json.dumps(luck), encoding="utf-8")
+    for name, data in (("mine", tape), ("others", "0" * 64)):
+        walk = tmp_path / "reports" / f"walk-{name}"
+        walk.mkdir()
+        (walk / "walk.json").write_text(
+            json.dumps({"data_sha256": data, "headline": f"line of {name}"}), encoding="utf-8"
+        )
+        (walk / "equity.csv").write_text("session,open\n2024-10-01,100\n2024-10-02,101\n", encoding="utf-8")
+    assert call(tmp_path, "report", run["run_id"], "--html", str(tmp_path / "x.html")).exception is None
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "It is &lt;luck&gt;." in page
+    assert "line of mine" in page
+    assert "line of others" not in page
+    charts = json.loads(page.split("const CHARTS = ")[1].split(";\nconst KLINES")[0])
+    assert charts["walk-0"]["data"][0]["y"] == [100.0, 101.0]
+
+
 def test_the_page_has_every_part(run: dict[str, Any]) -> None:
     page = (Path(run["folder"]) / "report.html").read_text(encoding="utf-8")
     for part in ("By month", "Turnover and costs", "How good the forecasts were", "What each stock brought",
@@ -209,7 +234,7 @@ def test_the_page_has_every_part(run: dict[str, Any]) -> None:
 
 
 def test_red_is_up_unless_the_config_says_green() -> None:
-    bars = {
+    bars: dict[str, list[Any]] = {
         "session": SESSIONS[:3],
         **{f"{name}_x100": [100_00, 101_00, 102_00] for name in ("open", "high", "low", "close")},
     }
@@ -248,7 +273,10 @@ def test_a_forecasts_error_stands_beside_that_of_the_last_close() -> None:
     assert rows[1][2:] == pytest.approx((0.0, 0.1))
     names = [field.name for field in dataclasses.fields(Quality)]
     quality = Quality(**dict(zip(names, zip(*rows, strict=True), strict=True)))
-    assert monthly_errors(quality) == (["2025-01"], [pytest.approx(11 / 110 / 3, abs=1e-6)], [pytest.approx((10 / 110 + 0.1) / 3, abs=1e-6)])
+    months, errors, plain = monthly_errors(quality)
+    assert months == ["2025-01"]
+    assert errors == pytest.approx([11 / 110 / 3], abs=1e-6)
+    assert plain == pytest.approx([(10 / 110 + 0.1) / 3], abs=1e-6)
 
 
 @pytest.mark.parametrize(("words", "unused"), [(["--no-html"], {"plotly"}), ([], {"plotly.graph_objs"})])
@@ -326,14 +354,17 @@ def test_a_run_of_other_code_says_so(home: Path, run: dict[str, Any], tmp_path: 
 
 
 def test_a_page_that_can_not_be_written_is_refused(home: Path, run: dict[str, Any]) -> None:
-    assert "No such file or directory" in refusal(home, "report", run["run_id"], "--html", str(home / "absent" / "x.html"))
+    assert "No such file or directory" in refusal(
+        home, "report", run["run_id"], "--html", str(home / "absent" / "x.html")
+    )
 
 
 # --- bad input --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("top_k", "0"), ("invest_bps", "-1"), ("lot_shares", "0"), ("max_order_twd", "10_000_000_000_000")]
+    ("key", "value"),
+    [("top_k", "0"), ("invest_bps", "-1"), ("lot_shares", "0"), ("max_order_twd", "10_000_000_000_000")],
 )
 def test_a_parameter_out_of_range_is_refused_by_name(home: Path, tmp_path: Path, key: str, value: str) -> None:
     text = (home / "config.toml").read_text(encoding="utf-8")
