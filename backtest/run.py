@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import subprocess
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -21,6 +16,7 @@ from backtest.history import History, check_covers, hole_notes
 from backtest.kernel import Options
 from backtest.played_run import PlayedRun, play_hold, play_rules
 from backtest.replay import Run, hold, replay
+from backtest.run_id import inputs_of, run_id_of
 from backtest.score import Score, figures, score, sessions_a_year, worst
 from backtest.tape import Tape, market_tape
 from backtest.told import told_by
@@ -32,7 +28,6 @@ from bot.core.decide import BPS, MarketDay
 from bot.core.exrights import ExRight
 from bot.core.forecast import Forecast, Sentiment, mean_score
 from bot.core.ledger import ONE_E8
-from bot.core.rule import strategy_name
 from bot.errors import Refused
 from bot.strategies.registry import find_strategy
 from bot.universe import load_universe
@@ -410,76 +405,3 @@ def _why_idle(runs: Iterable[PlayedRun]) -> str:
     """Why nothing traded, in words."""
     ordered = sum(run.order_count for run in runs)
     return f"none of its {ordered} orders was filled" if ordered else "it never promised enough to pay the costs"
-
-
-# --- what it is called ------------------------------------------------------------------------------------
-
-
-def inputs_of(
-    config: Config,
-    history: History,
-    sessions: Sequence[date],
-    forecasters: Sequence[Forecaster],
-    events: Sequence[ExRight] = (),
-) -> dict[str, Any]:
-    """All that the figures follow from: days, forecasters, config, data and code. Plain values, for run.json."""
-    settings = {
-        "rules": asdict(config.rules) | {"strategy": strategy_name(config.rules.strategy)},
-        "costs": {name: str(value) for name, value in asdict(config.costs).items()},
-        "backtest": {
-            "fill_rules": list(config.backtest.fill_rules),
-            "start_cash_twd": config.backtest.start_cash_twd,
-            "slippage_ticks": config.backtest.slippage_ticks,
-            "volume_share_bps": config.backtest.volume_share_bps,
-            "settlement_sessions": config.backtest.settlement_sessions,
-        },
-    }
-    ex_dates = [
-        [one.symbol, one.ex_date, one.kind, one.previous_x100, one.reference_x100, one.cash_dividend] for one in events
-    ]
-    return {
-        "from": sessions[0].isoformat(),
-        "to": sessions[-1].isoformat(),
-        "config": settings,
-        "config_sha256": _hash(settings),
-        "bars_sha256": history.digest(),
-        "ex_dates_sha256": _hash(ex_dates),
-        "forecasts_sha256": {one.name: hashlib.sha256(one.digest().encode()).hexdigest() for one in forecasters},
-        "code": code_version(),
-    }
-
-
-def run_id_of(inputs: Mapping[str, Any]) -> str:
-    """Days, forecasters, config, data and code. The same id means the same figures, unless the code is "-changed"."""
-    data = [inputs["bars_sha256"], inputs["ex_dates_sha256"], inputs["forecasts_sha256"]]
-    parts = [
-        f"{inputs['from'].replace('-', '')}-{inputs['to'].replace('-', '')}",
-        _slug("+".join(inputs["forecasts_sha256"])),
-        f"config-{inputs['config_sha256'][:8]}",
-        f"data-{_hash(data)[:8]}",
-        f"code-{_slug(inputs['code'])}",
-    ]
-    return "_".join(parts)
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _slug(text: str) -> str:
-    """`text` as a part of a folder's name."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text)[:60].strip("-")
-
-
-def code_version() -> str:
-    """The git revision of the source tree, marked when it has changes; the package's version where there is none."""
-    root = Path(__file__).resolve().parents[1]
-    if (root / ".git").exists():
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty=-changed", "--abbrev=8"]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-        if told.returncode == 0 and told.stdout.strip():
-            return told.stdout.strip()
-    try:
-        return version("twtrader")
-    except PackageNotFoundError:
-        return "unknown"

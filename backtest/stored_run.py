@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from backtest.arrow_columns import days, fractions, texts, whole_numbers
 from backtest.played_run import PlayedRun, Traded
-from backtest.run import Backtest, code_version
+from backtest.run import Backtest
+from backtest.run_id import code_version
 from backtest.score import Score, worst
 from backtest.sweep_job import tape_digest
 from backtest.tape import Tape
