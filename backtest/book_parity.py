@@ -241,7 +241,7 @@ def _played(
     tape: Tape, recorded: Recorded, options: Options, journal: Journal, strategies: Mapping[str, Strategy]
 ) -> tuple[list[Decided], list[BookDay]]:
     """Every recorded decision taken on the replay's own book, and both books after each settled session."""
-    tables, n = plain_tables(tape, options.rates), len(tape.symbols)
+    tables, n = plain_tables(tape), len(tape.symbols)
     account = account_of(0, empty_accounts(n, options.start_cash_twd))
     decided: list[Decided] = []
     days: list[BookDay] = []

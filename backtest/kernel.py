@@ -36,11 +36,13 @@ from bot.core.ledger import (
     Tables,
     Terms,
     Track,
+    fill_limits,
     knobs_of,
     play_sessions,
     prepare,
+    view_of,
 )
-from bot.core.rule import KNOB_RANGES, SHIPPED, Orders, Plan, Rates, Strategy, strategy_name
+from bot.core.rule import KNOB_RANGES, SHIPPED, Orders, Plan, Rates, Strategy, rank_edges, strategy_name
 from bot.errors import Refused
 
 # Names that `compiled` gives another meaning inside the compiled code.
@@ -153,7 +155,9 @@ def play(tape: Tape, rules: Rules, options: Options) -> Played:
     """
     if strategy_name(rules.strategy) != options.strategy.name:
         raise Refused(f"the rules are those of {rules.strategy}, not of {options.strategy.name}")
-    tables = plain_tables(tape, options.rates)
+    tables = plain_tables(tape)
+    for now in range(len(tape.sessions) - 1):
+        rank_edges(view_of(now, tables), options.rates)
     n, rows = len(tape.symbols), len(tape.sessions)
     accounts = empty_accounts(n, options.start_cash_twd)
     log = [0] * (rows * n * LOG_WIDTH)
@@ -225,11 +229,11 @@ def check_matrix(matrix: Ints) -> None:
             raise Refused(f"set {first}: `{name}` is {matrix[first, column]}, not between {low} and {high}")
 
 
-def plain_tables(tape: Tape, rates: Rates) -> Tables:
-    """The tape in lists, for plain Python: prepared for the rule and the ledger."""
+def plain_tables(tape: Tape) -> Tables:
+    """The tape in lists, for plain Python, with its limits; `rank_edges` has yet to go over it."""
     arrays: Any = _tables(tape)
     tables = Tables(*(table.tolist() for table in arrays))
-    prepare(tables, rates)
+    fill_limits(tables)
     return tables
 
 
@@ -282,7 +286,7 @@ def compiled(plan: Plan) -> tuple[Callable[..., None], Callable[..., None]]:
         "prange": prange,
     }
     digest = _digest(list(done))
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         njit(cache=True, parallel=parallel, error_model="numpy")(_rebound(make(digest), names))
         for make, parallel in ((_prepare_all, False), (_play_sets, True))
     )

@@ -25,9 +25,10 @@ from bot.core.ledger import (
     Track,
     account_of,
     play_sessions,
+    view_of,
 )
 from bot.core.orders import Fill, Order, Side
-from bot.core.rule import Rules, Strategy
+from bot.core.rule import Rules, Strategy, rank_edges
 
 HOLD_REASON = "hold"
 
@@ -120,7 +121,9 @@ class PlayedRun:
 
 def play_rules(tape: Tape, forecaster: str, rules: Rules, all_options: Sequence[Options]) -> list[PlayedRun]:
     """A run under each of `all_options`, which differ in how orders trade and have the same costs."""
-    tables = plain_tables(tape, all_options[0].rates)
+    tables = plain_tables(tape)
+    for now in range(len(tape.sessions) - 1):
+        rank_edges(view_of(now, tables), all_options[0].rates)
     return [_play(tape, tables, forecaster, rules, options) for options in all_options]
 
 
@@ -154,7 +157,7 @@ def _counting(strategy: Strategy) -> tuple[Strategy, list[int]]:
 def play_hold(history: History, tape: Tape, name: str, options: Options, lot_shares: int) -> PlayedRun:
     """Buy-and-hold beside the rule, as `replay.hold` does it."""
     sessions, n = tape.sessions, len(tape.symbols)
-    tables = plain_tables(tape, options.rates)
+    tables = plain_tables(tape)
     account = account_of(0, empty_accounts(n, options.start_cash_twd))
     orders = equal_weights(
         history.after(sessions[0]), history.after(sessions[1]), options.start_cash_twd, options.costs, lot_shares

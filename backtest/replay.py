@@ -133,7 +133,7 @@ def replay(
         LookAheadError: a forecast is from after its day, or its model was trained on it.
     """
     tape = tape_of(history, days, options.costs, events)
-    tables, n = plain_tables(tape, options.rates), len(tape.symbols)
+    tables, n = plain_tables(tape), len(tape.symbols)
     account = account_of(0, empty_accounts(n, options.start_cash_twd))
     track = Track(drawdown=[], equity_twd=[], equity_on=0, log=[0] * (n * LOG_WIDTH), log_on=1)
     held = Portfolio(cash_twd=options.start_cash_twd)
@@ -228,7 +228,7 @@ def hold(
     """
     tape = market_tape(history, sessions, costs, events)
     options = Options(fill_rule="open", start_cash_twd=cash_twd, costs=costs)
-    tables, n = plain_tables(tape, options.rates), len(tape.symbols)
+    tables, n = plain_tables(tape), len(tape.symbols)
     account = account_of(0, empty_accounts(n, cash_twd))
     track = Track(drawdown=[], equity_twd=[], equity_on=0, log=[0] * (n * LOG_WIDTH), log_on=1)
     orders = equal_weights(history.after(sessions[0]), history.after(sessions[1]), cash_twd, costs, lot_shares)

@@ -157,7 +157,7 @@ def load(config: Config, asked: Asked) -> Loaded:
         history = _history(store, config, asked, since, names)
         sessions = _sessions(history, asked, since)
         forecasters = _forecasters(store, config, asked, stored, sessions)
-        events = _events(store, config, asked, sessions)
+        events = _events(store, config, asked, history.symbols, sessions)
     return Loaded(
         history=history,
         sessions=sessions,
@@ -214,14 +214,16 @@ def _history(
     return History.from_store(store, symbols=names, since=first, until=until)
 
 
-def _events(store: MarketStore | None, config: Config, asked: Asked, sessions: Sequence[date]) -> list[ExRight]:
+def _events(
+    store: MarketStore | None, config: Config, asked: Asked, symbols: Sequence[str], sessions: Sequence[date]
+) -> list[ExRight]:
     """The stored ex-dates among `sessions`, as the config's broker pays them; none with a folder's bars.
 
     At a broker that pays no dividends nothing comes of an ex-date but the next session's reference price.
     """
     if store is None or asked.data is not None:
         return []
-    events = ExRightStore(store.db).events(since=sessions[0], until=sessions[-1])
+    events = ExRightStore(store.db).events(symbols, since=sessions[0], until=sessions[-1])
     if config.broker.pays_dividends:
         return events
     return [replace(one, cash_dividend=Decimal(0), previous_x100=one.reference_x100) for one in events]

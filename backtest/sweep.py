@@ -277,14 +277,17 @@ def load_tape(config: Config, asked: Asked) -> tuple[Tape, str, float, list[str]
     if len(told) > 1:
         raise Refused(f"forecasts of {', '.join(one.name for one in told)}: a sweep is over one, name it with --model")
     [forecaster] = told
-    days = market_days(loaded.history, loaded.sessions, forecaster, loaded.events)
-    tape = tape_of(loaded.history, days, config.costs, loaded.events)
+    events = [event for event in loaded.events if event.symbol in loaded.history.symbols]
+    days = market_days(loaded.history, loaded.sessions, forecaster, events)
+    tape = tape_of(loaded.history, days, config.costs, events)
     if len(days) < LEAST_SESSIONS:
         span = f"{days[0].session}..{days[-1].session} are {len(days)} sessions"
         raise Refused(f"{span}: at least {LEAST_SESSIONS} are needed to tell parameter sets apart")
     check_forecasts(tape, forecaster.name, 0, len(tape.sessions))
     notes = [*loaded.notes, *_notes(forecaster, config), *silent_notes(tape, forecaster.name)]
     notes += hole_notes(loaded.history, loaded.sessions)
+    if not events:
+        notes.append("no ex-dates are known for these days: dividends are not counted, prices are unadjusted")
     return tape, forecaster.name, sessions_a_year(loaded.history), notes
 
 

@@ -20,6 +20,7 @@ from bot.errors import BotError, Refused
 
 REACH_S: Final = 5.0  # a cluster's door that does not open in so many seconds is not there
 LOOK_S: Final = 10.0  # how often we look whether the cluster still has a node while no chunk comes back
+FROM_FILE: Final = "twtrader_strategy_"  # how bot/strategies/registry.py names a module that it reads from a file
 SOURCES: Final = ("bot/core", "bot/strategies", "backtest")  # what the figures of a sweep follow from
 
 
@@ -73,6 +74,9 @@ class OnRay:
         """
         import ray
 
+        rule = job.options[0].strategy
+        if rule.plan.__module__.startswith(FROM_FILE):
+            raise Refused(f"the rule {rule.name} lies in a file of yours, which no node has: install it as a module")
         self._connect(ray)
         try:
             yield from self._work(ray, job, iter(chunks))

@@ -37,7 +37,7 @@ from bot.core.ledger import (
     trade_session,
     view_of,
 )
-from bot.core.rule import Purse, Rules
+from bot.core.rule import Purse, Rules, rank_edges
 
 Stretch = tuple[int, int, Rules]  # rows first..last-1 of the tape are traded by these rules
 
@@ -66,7 +66,7 @@ def walk(tape: Tape, stretches: Sequence[Stretch], options: Options) -> Walk:
     """
     if stretches[0][0] < 1 or any(after[0] != before[1] for before, after in pairwise(stretches)):
         raise ValueError("stretches must follow one another, from the second row on")
-    tables = plain_tables(tape, options.rates)
+    tables = plain_tables(tape)
     n = len(tape.symbols)
     rows = sum(last - first for first, last, _ in stretches)
     accounts, orders = empty_accounts(n, options.start_cash_twd), empty_orders(n)
@@ -80,6 +80,7 @@ def walk(tape: Tape, stretches: Sequence[Stretch], options: Options) -> Walk:
         for now in range(first, last):
             purse = Purse(money[EQUITY], money[CASH] - money[UNSETTLED])
             view = view_of(now - 1, tables)
+            rank_edges(view, options.rates)
             count = options.strategy.plan(
                 now - 1, view, account.book, money[HOLDINGS], purse, options.rates, knobs, orders
             )

@@ -12,6 +12,7 @@ from datetime import date, datetime
 from typing import Final
 
 from bot.adapters.sqlite_journal import StageRun
+from bot.adapters.sqlite_open import writing
 from bot.adapters.sqlite_runs import RunLog
 from bot.config import Config
 from bot.errors import DataMissing, Transient
@@ -67,7 +68,7 @@ def run_stage(stage: str, session: date, ports: Ports, config: Config, *, conclu
         outcome=result.outcome,
         detail=redacted(result.detail),
     )
-    with ports.journal.db.atomic():
+    with writing(ports.journal.db):
         runs.end(number, run.outcome, run.detail, run.duration_s)
         ports.journal.record_stage(run)
         if run.outcome in {"failed", "closed"}:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 
 from bot.adapters.sqlite_journal import StageRun
+from bot.adapters.sqlite_open import writing
 from bot.adapters.sqlite_runs import RunLog
 from bot.calendar import calendar_of
 from bot.config import STAGES
@@ -29,7 +30,7 @@ def report_missed(newest: date, ports: Ports, at: datetime) -> None:
         why = f"twtrader was not running, or asleep{without}"
         runs = RunLog(ports.journal.db)
         numbers = {stage: runs.begin(session, stage, at) for stage in lacking}
-        with ports.journal.db.atomic():
+        with writing(ports.journal.db):
             for stage, number in numbers.items():
                 runs.end(number, "missed", why, 0.0)
                 ports.journal.record_stage(

@@ -16,14 +16,14 @@ class TopK(bt.Algo):
 
     def __init__(self, job: Any, knobs: Any) -> None:
         super().__init__()
-        self.job, self.knobs, self.row = job, knobs, -1
+        self.job, self.knobs = job, knobs
+        self.row_of = {pd.Timestamp(day): row for row, day in enumerate(job.sessions)}
         self.cost = np.zeros(len(job.symbols), np.int64)
 
     def __call__(self, target: Any) -> bool:
-        self.row += 1
-        if self.row < 2:  # bt plays a row of its own before the first
+        now, job = self.row_of.get(target.now, 0) - 1, self.job
+        if now < 0:
             return True
-        now, job = self.row - 2, self.job
         names = job.symbols
         shares = [int(target.children[name].position) if name in target.children else 0 for name in names]
         cash = round(target.capital)
@@ -38,7 +38,7 @@ def play_one(job: Any, knobs: Any) -> int:
     """The final equity of one set."""
     index = pd.to_datetime([day.isoformat() for day in job.sessions])
     opens = pd.DataFrame(np.where(job.opening == 0, 100, job.opening) / 100, index=index, columns=job.symbols)
-    strategy = bt.Strategy("job", [TopK(job, knobs)], children=list(job.symbols), PAR=job.cash_twd)
+    strategy = bt.Strategy("job", [TopK(job, knobs)], children=list(job.symbols))
 
     def commission(quantity: float, price: float) -> float:
         price_x100, shares = round(price * 100), int(abs(quantity))

@@ -18,7 +18,7 @@ SETS_AT_ONCE = 100  # its records and tiled prices take some 150 MB then
 
 
 @njit(cache=True)
-def before_segment(c, market, matrix, lot, rate_e8, minimum_twd, cap_twd, held, cost, told, size, price, fees):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901
+def before_segment(c, market, matrix, lot, rate_e8, minimum_twd, cap_twd, held, cost, told, size, price, fees):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Work out what trades in row c.i; told[0] stocks are held, told[1] orders trade, their columns from told[2] on."""
     opening, high, low, close, traded, target, up, down, edge, ranked, tax_e8 = market
     n = close.shape[1]

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any, Final
 
 from bot.adapters.sqlite_ex_rights import ExRightStore
+from bot.adapters.sqlite_open import writing
 from bot.config import FillRule
 from bot.core.brokerage import Abilities, Deal, Report
 from bot.core.costs import CostRates
@@ -47,7 +48,7 @@ class PaperBroker:
         rows = list(
             self.db.query("select * from paper_orders where state = 'resting' and decided < ?", [session.isoformat()])
         )
-        with self.db.atomic():
+        with writing(self.db):
             for row in rows:
                 price_x100 = self._price_x100(row, bars.get(row["symbol"]))
                 state = "filled" if price_x100 else "expired"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
+from bot.adapters.sqlite_open import writing
 from bot.core.check import CheckedBars, Last, Quarantined, Reading, Row, Shown
 from bot.core.market import LOT_SHARES
 
@@ -44,12 +45,12 @@ class BarStore:
 
     def add(self, checked: CheckedBars, known_at: datetime) -> Stored:
         """Store bars that are not there yet. A stored bar is never rewritten: what differs is a revision."""
-        with self.db.atomic():
+        with writing(self.db):
             return self._add(checked, known_at)
 
     def add_month(self, checked: CheckedBars, symbol: str, month: date, through: date, known_at: datetime) -> Stored:
         """Store a month's answer and remember, in the same transaction, that it was answered up to `through`."""
-        with self.db.atomic():
+        with writing(self.db):
             stored = self._add(checked, known_at)
             self.db["month_answers"].upsert(
                 {"symbol": symbol, "month": f"{month:%Y-%m}", "through": through.isoformat(),
@@ -62,7 +63,7 @@ class BarStore:
         self, checked: Sequence[CheckedBars], rows: Mapping[str, int], session: date, known_at: datetime
     ) -> Stored:
         """Store a day's answers and remember, in the same transaction, how many rows each board had."""
-        with self.db.atomic():
+        with writing(self.db):
             stored = sum((self._add(one, known_at) for one in checked), Stored())
             self.db["day_answers"].upsert_all(
                 [

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from bot.adapters.sqlite_open import writing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trip:
@@ -40,7 +42,7 @@ class BreakerStore:
         open_trip = self.open_trip()
         if open_trip is not None:
             newest = next(self.db.query("select max(session) as session from equity"))["session"]
-            with self.db.atomic():
+            with writing(self.db):
                 self.db.execute(
                     "update breaker_trips set reset_at = ?, counts_from = ? where reset_at is null",
                     [at.isoformat(), newest or open_trip.session.isoformat()],

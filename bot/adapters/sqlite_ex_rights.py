@@ -7,6 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from bot.adapters.sqlite_open import writing
 from bot.core.exrights import ExRight, Kind, going_ex
 
 
@@ -63,7 +64,7 @@ class ExRightStore:
             if one.kind == kind
         }
         told, changes = {(one.symbol, one.ex_date): one for one in events}, []
-        with self.db.atomic():
+        with writing(self.db):
             for key, event in told.items():
                 before = known.get(key)
                 if before is None or _terms(before) != _terms(event):

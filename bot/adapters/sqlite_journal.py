@@ -216,7 +216,7 @@ class Journal:
         """
         if sum(shares) != order.shares or min(shares) <= 0:
             raise ValueError(f"{order.key}: {order.shares:,} shares are not {shares}")
-        with self.db.atomic():
+        with writing(self.db):
             self._check_state(order.key, OrderState.PLANNED)
             self.db["orders"].update(order.key, {"shares": shares[0]})
             for part in shares[1:]:
@@ -228,7 +228,7 @@ class Journal:
         Raises:
             ValueError: it was not rejected.
         """
-        with self.db.atomic():
+        with writing(self.db):
             self._check_state(order.key, OrderState.REJECTED)
             return self._plan_leg(order, why, at)
 

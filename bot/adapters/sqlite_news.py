@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
 
+from bot.adapters.sqlite_open import writing
 from bot.config import TAIPEI
 from bot.core.headlines import Story, plain_title, plain_url
 from bot.errors import BudgetSpent
@@ -26,12 +27,12 @@ class NewsStore:
 
         A story that comes again may be found to speak of one more symbol: that is known from its second coming on.
         """
-        with self.db.atomic():
+        with writing(self.db):
             return sum(self._add(story) for story in stories)
 
     def add_feed(self, url: str, stories: Iterable[Story], validators: Validators, at: datetime) -> int:
         """`add`, and remember the feed's validators in the same transaction: a crash between loses no headline."""
-        with self.db.atomic():
+        with writing(self.db):
             new = self.add(stories)
             row = {"url": url, "etag": validators.etag, "last_modified": validators.last_modified}
             self.db["feeds"].upsert({**row, "fetched_at": at.isoformat()}, pk="url")

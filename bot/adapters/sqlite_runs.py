@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any, Final
 
+from bot.adapters.sqlite_open import writing
+
 RUNNING: Final = "running"
 WAITING: Final = "waiting"
 VOID: Final = "void"  # concluded by a clock that was ahead, of a session that had not begun
@@ -68,7 +70,7 @@ class RunLog:
             "and not exists (select 1 from orders o where o.decided = s.session)"
         )
         sessions = [row["session"] for row in list(self.db.query(unreached, [first.isoformat()]))]
-        with self.db.atomic():
+        with writing(self.db):
             for session in sessions:
                 self.db.execute("update stage_runs set outcome = ? where session = ?", [VOID, session])
                 self.db.execute("delete from stages where session = ?", [session])

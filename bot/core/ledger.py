@@ -167,14 +167,19 @@ def knobs_of(row: Sequence[int]) -> Knobs:
 
 def prepare(tables: Tables, rates: Rates) -> None:
     """Fill in each session's limits, edges and ranks: no knob changes them."""
+    fill_limits(tables)
+    for now in range(len(tables.limit_pct) - 1):
+        rank_edges(view_of(now, tables), rates)
+
+
+def fill_limits(tables: Tables) -> None:
+    """Fill in each session's highest and lowest allowed prices."""
     for now in range(len(tables.limit_pct)):
         pct = tables.limit_pct[now]
         for i in range(len(tables.etf)):
             reference = tables.reference_x100[now][i]
             tables.limit_up_x100[now][i] = limit_up_x100(reference, tables.etf[i] != 0, pct)
             tables.limit_down_x100[now][i] = limit_down_x100(reference, tables.etf[i] != 0, pct)
-        if now > 0:
-            rank_edges(view_of(now - 1, tables), rates)
 
 
 def play_sessions(  # noqa: PLR0917  (numba has no keyword-only arguments)

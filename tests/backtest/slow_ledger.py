@@ -264,15 +264,14 @@ class SlowLedger:
             if not lot.shares:
                 del self.lots[symbol]
                 self.run.closed += 1
-        for symbol, shares, limit in orders:
+        for symbol, ordered, limit in orders:
             bar = self.market.bars[now].get(symbol)
             if bar is None:
                 continue
-            if shares < 0:
-                shares = -min(-shares, self.lots[symbol].shares if symbol in self.lots else 0)
-            price = self.fill_price(now, symbol, limit, bar, buys=shares > 0)
+            there = self.lots[symbol].shares if symbol in self.lots else 0
+            price = self.fill_price(now, symbol, limit, bar, buys=ordered > 0)
             if price is not None:
-                shares = self.capped(shares, bar["volume"])
+                shares = self.capped(max(ordered, -there), bar["volume"])
                 if shares:
                     self.fill(now, symbol, shares, price)
 

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numba
 from builders import RATES, config, days
 from markets import RULES, random_market
 
@@ -25,6 +26,9 @@ from backtest.tape import Tape, tape_of
 from bot.config import Config
 from bot.core.forecast import Forecast
 from bot.sweep_config import KnobRange, SweepConfig, WalkForwardConfig
+
+# Hundreds of small chunks: threads that wait for one another cost more than they do, most of all beside other tests.
+numba.set_num_threads(1)
 
 CODES = ("2317", "2330", "2382", "2454", "3008", "2412")
 CASH_TWD = 50_000_000

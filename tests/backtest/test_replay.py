@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import pytest
 from builders import RATES, days, forecast
@@ -14,6 +15,7 @@ from backtest.forecasters import Naive, Stored
 from backtest.history import History
 from backtest.kernel import Options
 from backtest.replay import Step, hold, market_days, replay
+from bot.core.exrights import ExRight
 from bot.core.orders import Fill, Side
 from bot.errors import LookAheadError
 
@@ -177,3 +179,66 @@ def test_equity_changes_by_price_moves_less_costs_and_by_nothing_else(fill_rule:
         before_twd, held = step.equity_twd, {symbol: one.shares for symbol, one in step.held.positions.items()}
         traded += len(step.fills)
     assert traded > 20
+
+
+# --- ex-dates, settlement -------------------------------------------------------------------------------------
+
+
+def ex_right(index: int, previous: int, reference: int, cash: str | None) -> ExRight:
+    return ExRight(
+        symbol="2330",
+        ex_date=SESSIONS[index],
+        kind="dividend" if cash else "reduction",
+        previous_x100=previous,
+        reference_x100=reference,
+        source="test",
+        known_at=datetime(2025, 1, 2, 18, tzinfo=UTC),
+        cash_dividend=Decimal(cash) if cash else None,
+    )
+
+
+def steps_with(history: History, forecaster: Stored, events: list[ExRight], **more: int) -> list[Step]:
+    days_of = market_days(history, history.sessions, forecaster, events)
+    options = Options(fill_rule="open", start_cash_twd=START_TWD, costs=RATES, **more)
+    return list(replay(history, days_of, RULES, options, events))
+
+
+def test_a_dividend_is_in_the_cash_on_its_ex_date_and_limits_count_from_the_reference() -> None:
+    # 189,000 shares get 3.5 each = 661,500. The sale decided on the eve is offered at the reference of 96.5.
+    history = after_100((99, 101, 98, 100), (97, 98, 96, 97), flat(97))
+    bought, ex, _ = steps_with(history, told({0: "103", 1: "90"}), [ex_right(2, 100_00, 96_50, "3.5")])
+    assert [order.limit_x100 for order in ex.orders] == [96_50]
+    [fill] = ex.fills
+    assert (fill.price_x100, fill.commission_twd, fill.tax_twd) == (97_00, 26_124, 54_999)
+    assert ex.held.cash_twd == bought.held.cash_twd + 661_500 + 18_333_000 - 26_124 - 54_999
+
+
+def test_a_locked_ex_date_is_recognised_by_its_own_limits() -> None:
+    # Reference 90, limit-down 81: the session trades at 81 only, where nobody takes a sale. From the close it was none.
+    history = after_100((99, 101, 98, 100), flat(81), flat(81))
+    _, ex, _ = steps_with(history, told({0: "103", 1: "50"}), [ex_right(2, 100_00, 90_00, "10")])
+    assert (len(ex.orders), ex.fills) == (1, ())
+
+
+def test_a_capital_reduction_leaves_fewer_shares_and_as_much_money() -> None:
+    history = after_100((99, 101, 98, 100), flat(200), flat(200))
+    bought, reduced, _ = steps_with(history, told({0: "103"}), [ex_right(2, 100_00, 200_00, None)])
+    assert reduced.held.positions["2330"].shares == 94_500
+    assert reduced.equity_twd == bought.equity_twd
+    assert reduced.held.positions["2330"].cost_twd == bought.held.positions["2330"].cost_twd
+
+
+def test_with_settlement_after_two_sessions_a_sale_pays_for_nothing_the_evening_after() -> None:
+    rows = [flat(100), (100, 101, 99, 100), (100, 101, 99, 100), (100, 101, 99, 100), (100, 101, 99, 100)]
+    model = told({0: "103", 1: "90", 2: "103", 3: "103"})
+    for wait, first_order in ((0, 2), (2, 3)):  # sold in session 2: spendable that evening, or from session 4 on
+        rules = dataclasses.replace(RULES, top_k=1, invest_bps=10_000, max_order_twd=10**11)
+        history = market(s2330=rows)
+        options = Options(fill_rule="open", start_cash_twd=1_000_000, costs=RATES, settlement_sessions=wait)
+        made = list(replay(history, market_days(history, history.sessions, model), rules, options))
+        bought = [sum(order.shares for order in step.orders if order.side is Side.BUY) for step in made]
+        assert bought[0] == 9_000
+        if first_order == 2:
+            assert bought[2] == 9_000
+        else:
+            assert bought[2:] == [0, 0]  # 98,718 were never spent: under a lot

@@ -11,13 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import REPO, THURSDAY, at, days
+from builders import REPO, THURSDAY, at, checked, days, forecast
 from markets import RULES, random_market, write_csv
 from sweeps import CASH_TWD, FILL_RULES, Silent, sweep, tape
 from typer.testing import CliRunner, Result
@@ -31,8 +34,12 @@ from backtest.sweep_results import Results, heat_map, read_results
 from backtest.sweep_space import rules_of
 from backtest.trials import tried
 from bot.adapters.process_lock import only_one
+from bot.adapters.sqlite_ex_rights import ExRightStore
+from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database
 from bot.cli import app
+from bot.core.exrights import ExRight
+from bot.core.forecast import ForecastBar
 from bot.core.rule import KNOBS
 from bot.errors import BotError, Refused
 from bot.sweep_config import KnobRange
@@ -231,7 +238,7 @@ def test_a_guided_search_that_was_killed_asks_for_the_same_sets(tmp_path: Path, 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A folder with the shipped config, small parts, and bars of four stocks."""
-    text = (REPO / "config.toml").read_text(encoding="utf-8").replace("chunk = 2_000", "chunk = 20")
+    text = (REPO / "config.toml").read_text(encoding="utf-8").replace("chunk = 2_000", "chunk = 50")
     (tmp_path / "config.toml").write_text(text, encoding="utf-8")
     market = random_market(["2317", "2330", "2382", "2454"], days(date(2024, 9, 2), 60))
     write_csv(tmp_path / "bars", market)
@@ -252,23 +259,23 @@ def sweeping(home: Path) -> list[str]:
         "--method",
         "random",
         "--sets",
-        "4000",
+        "3000",
     ]
 
 
 def test_a_sweep_killed_with_9_goes_on_and_ends_with_the_same_bytes(home: Path) -> None:
     words = [sys.executable, "-m", "bot", "-c", "config.toml", "backtest", *sweeping(home)]
-    env = {**os.environ, "PYTHONPATH": str(REPO)}
+    env = {**os.environ, "PYTHONPATH": str(REPO), "NUMBA_NUM_THREADS": "1"}
     with subprocess.Popen(words, cwd=home, env=env, stdout=subprocess.DEVNULL) as process:
         until = time.monotonic() + 120
-        while len(list(home.glob("reports/*/part-*.parquet"))) < 7:
+        while len(list(home.glob("reports/*/part-*.parquet"))) < 5:
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < until
             time.sleep(0.01)
         process.kill()
     [folder] = (home / "reports").iterdir()
     done = len(list(folder.glob("part-*.parquet")))
-    assert 7 <= done < 200
+    assert 5 <= done < 60
     assert not (folder / "results.parquet").exists()
     assert call(home, *sweeping(home)).exit_code == 0
     killed = (folder / "results.parquet").read_bytes()
@@ -322,6 +329,38 @@ def test_what_cannot_be_is_one_line(home: Path, words: tuple[str, ...], line: st
     assert isinstance(result.exception, BotError), result.output
     assert any(part in str(result.exception) for part in line.split("|")), result.exception
     assert "\n" not in str(result.exception)
+
+
+def test_a_sweep_over_the_store_counts_its_dividends(home: Path) -> None:
+    """Stored bars, stored forecasts that always promise 10 %, and an ex-date: dividends as a replay counts them."""
+    market = random_market(["2317", "2330", "2382", "2454"], days(date(2024, 9, 2), 60))
+    with closing(open_database(home / "twtrader.db")) as db:
+        store = MarketStore(db)
+        sessions = market.sessions
+        told = []
+        for session in sessions:
+            for symbol, one in market.after(session).bars.items():
+                target = (one.close * 11 / 10).quantize(Decimal(1))
+                high = ForecastBar(open=target, high=target, low=target, close=target)
+                base = forecast("1", symbol=symbol, as_of=session)
+                told.append(replace(base, model="oracle@1", past_sessions=20, bars=(high,) * 5))
+        for symbol in market.symbols:
+            store.add_bars(checked(*market.after(sessions[-1]).past(symbol, 999)), at(sessions[-1]))
+        store.add_forecasts(told, at(sessions[0]))
+        close = market.closes_x100(sessions[29])["2330"]
+        event = ExRight(symbol="2330", ex_date=sessions[30], kind="dividend", previous_x100=close,
+                        reference_x100=close - 500, cash_dividend=Decimal(5), source="test",
+                        known_at=at(sessions[0]))  # fmt: skip
+        span = {"first": sessions[0], "last": sessions[-1]}
+        ExRightStore(db).keep([event], kind="dividend", symbols=["2330"], known_at=at(sessions[0]), **span)
+    done = call(home, "sweep", "--json")
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert facts["forecaster"] == "oracle@1"
+    table = read_results(Path(facts["folder"]) / "results.parquet").table
+    dividends = {one for rule in FILL_RULES for one in table.column(f"{rule}_dividends_twd").to_pylist()}
+    assert max(dividends) > 0
+    assert all(one % 5_000 == 0 for one in dividends)  # 5 TWD on lots of 1,000 shares
 
 
 def test_days_on_which_nothing_was_forecast_are_refused() -> None:

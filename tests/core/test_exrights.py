@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
@@ -11,7 +11,16 @@ from builders import SHARED, at, bar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.exrights import ExRight, Kind, adjusted, effective, going_ex, references_x100
+from bot.core.exrights import (
+    ExRight,
+    Kind,
+    adjusted,
+    effective,
+    going_ex,
+    is_estimated,
+    parts_e8,
+    references_x100,
+)
 from bot.core.market import Bar, is_etf, limit_pct, tick_x100, to_x100
 
 WED, THU, FRI, MON = date(2025, 6, 11), date(2025, 6, 12), date(2025, 6, 13), date(2025, 6, 16)
@@ -198,3 +207,34 @@ def test_ten_years_of_ex_dates_leave_no_jump() -> None:
     assert checked == 380
     assert len(outside) == 26
     assert above == [("2377", "2024-08-26"), ("3540", "2020-07-03")]
+
+
+# --- what a share gets ----------------------------------------------------------------------------------------
+
+
+def of_share(previous: int, reference: int, cash: str | None, kind: Kind = "dividend") -> ExRight:
+    return ExRight(
+        symbol="2330",
+        ex_date=date(2025, 1, 3),
+        kind=kind,
+        previous_x100=previous,
+        reference_x100=reference,
+        source="test",
+        known_at=datetime(2025, 1, 2, 18, tzinfo=UTC),
+        cash_dividend=None if cash is None else Decimal(cash),
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "cash_e8", "ratio_e8"),
+    [
+        (of_share(1065_00, 1060_00, "4.99999999"), 499_999_999, 10**8),  # the rest is rounding
+        (of_share(100_00, 97_00, "3"), 300_000_000, 10**8),
+        (of_share(100_00, 88_18, "3"), 300_000_000, 110_002_268),  # 97 / 88.18: a tenth more shares
+        (of_share(100_00, 90_91, None), 0, 109_998_900),  # not told apart: all of it counts as shares
+        (of_share(20_00, 40_00, None, "reduction"), 0, 50_000_000),  # half the shares at twice the price
+    ],
+)
+def test_what_a_share_held_over_an_ex_date_gets(event: ExRight, cash_e8: int, ratio_e8: int) -> None:
+    assert parts_e8(event, etf=False) == (cash_e8, ratio_e8)
+    assert is_estimated(event, etf=False) == (ratio_e8 != 10**8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.core.fills import FILL_RULES, OPEN, RANGE, TOUCH, fill_price_x100, is_locked
+from bot.core.fills import FILL_RULES, OPEN, RANGE, TOUCH, capped_shares, fill_price_x100, is_locked, slipped_range_x100
 
 OPEN_X100, HIGH_X100, LOW_X100 = 100_00, 103_00, 98_00
 BUY, SELL = True, False
@@ -76,3 +76,40 @@ def test_locked_is_one_price_all_day_at_the_limit_against_us(
 
 def test_the_config_names_all_rules() -> None:
     assert FILL_RULES == {"open": OPEN, "range": RANGE, "touch": TOUCH}
+
+
+# --- slippage and the volume cap ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("buys", "ticks", "seen"),
+    [
+        (BUY, 0, (100_00, 103_00, 98_00)),
+        (BUY, 2, (101_00, 103_00, 98_20)),  # ticks of 0.5 from 100 up, of 0.1 below
+        (BUY, 9, (103_00, 103_00, 98_90)),  # 104.50 was never traded
+        (SELL, 2, (99_80, 102_00, 98_00)),
+        (SELL, 30, (98_00, 97_60, 98_00)),  # six ticks of 0.5 down to 100, then 24 of 0.1; the open stops at the low
+    ],
+)
+def test_slippage_moves_the_open_and_the_end_of_the_range_against_us(
+    *, buys: bool, ticks: int, seen: tuple[int, int, int]
+) -> None:
+    assert slipped_range_x100(buys, OPEN_X100, HIGH_X100, LOW_X100, ticks, False) == seen
+
+
+@pytest.mark.parametrize(
+    ("shares", "volume", "share_bps", "lot", "filled"),
+    [
+        (9_000, 50_000, 0, 1_000, 9_000),  # no cap
+        (9_000, 90_000, 1_000, 1_000, 9_000),
+        (9_000, 89_999, 1_000, 1_000, 8_000),
+        (-9_000, 45_999, 1_000, 1_000, -4_000),
+        (9_000, 45_999, 1_000, 1, 4_599),
+        (9_000, 9_000, 1_000, 1_000, 0),
+        (700, 7_000, 1_000, 1_000, 700),  # an odd lot that fits is not cut
+    ],
+)
+def test_a_fill_takes_its_share_of_the_volume_in_whole_lots(
+    shares: int, volume: int, share_bps: int, lot: int, filled: int
+) -> None:
+    assert capped_shares(shares, volume, share_bps, lot) == filled

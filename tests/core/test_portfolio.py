@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
 from functools import reduce
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.orders import Fill
-from bot.core.portfolio import Portfolio, Position, apply_fill
+from bot.core.portfolio import Portfolio, Position, apply_fill, unsettled_twd
 
 
 def fill(shares: int, price_x100: int = 100_00, symbol: str = "2330") -> Fill:
@@ -94,3 +96,20 @@ def test_equity_changes_by_costs_alone_when_all_trade_at_the_valuation_price(
         assert held.cash_twd + held.value_twd(closes) == before_twd - done.commission_twd - done.tax_twd
     assert all(position.shares > 0 and position.cost_twd > 0 for position in held.positions.values())
     assert start == Portfolio(cash_twd=10**9)
+
+
+def test_a_position_is_as_old_as_its_opening_fill() -> None:
+    later = replace(fill(1_000), session=date(2025, 1, 6))
+    held = reduce(
+        apply_fill, [fill(2_000), later, replace(fill(-500), session=date(2025, 1, 7))], Portfolio(cash_twd=0)
+    )
+    assert held.positions["2330"].since == FRIDAY
+    sold = reduce(apply_fill, [fill(2_000), fill(-2_000), later], Portfolio(cash_twd=0))
+    assert sold.positions["2330"].since == date(2025, 1, 6)
+
+
+def test_only_sales_of_the_newest_sessions_are_unsettled() -> None:
+    old = replace(fill(-1_000), session=date(2025, 1, 2))
+    # 1,000 shares at 100: 100,000 less commission 142 and tax 300; at 110: 110,000 less 156 and 330.
+    assert unsettled_twd([old, fill(-1_000), fill(-1_000, 110_00), fill(2_000)], [FRIDAY]) == 99_558 + 109_514
+    assert unsettled_twd([old], [FRIDAY]) == 0
