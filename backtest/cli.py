@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from backtest.runs_cli import compare, report, runs, show_run
+
 backtest_app = typer.Typer(help="Replay the daemon's decisions on history and score them.", no_args_is_help=True)
 
 
@@ -27,7 +29,7 @@ def backtest() -> None:
 
 
 @backtest_app.command()
-def run(
+def run(  # noqa: PLR0917
     context: typer.Context,
     since: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First session, like 2024-07-01.")] = None,
     until: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last session.")] = None,
@@ -36,13 +38,16 @@ def run(
         ForecasterName, typer.Option(help="Whose forecasts; all: whatever is there.")
     ] = ForecasterName.ALL,
     model: Annotated[str | None, typer.Option(help="Only stored forecasts of models whose name starts so.")] = None,
+    vectorbt: Annotated[
+        bool, typer.Option("--vectorbt", help="Let vectorbt count the figures (slow to import).")
+    ] = False,
+    luck: Annotated[bool, typer.Option("--luck", help="Judge it too, as `backtest luck` does, and keep that.")] = False,
+    page: Annotated[bool, typer.Option("--html/--no-html", help="Write report.html, too.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print facts as JSON.")] = False,
 ) -> None:
-    """Score forecasters under each fill rule of the config, beside buy-and-hold; write CSV files and one HTML page."""
-    import json
-
-    from backtest.report import facts, print_report, write_report
-    from backtest.run import Asked, run_backtest
+    """Score forecasters under each fill rule of the config, beside buy-and-hold; store the run and its report."""
+    from backtest.run import Asked
+    from backtest.run_command import run_and_store
     from bot.config import load_config
 
     asked = Asked(
@@ -51,14 +56,15 @@ def run(
         data=data,
         forecaster=forecaster.value,
         model=model,
+        vectorbt=vectorbt,
     )
     config = load_config(context.obj)
-    result = run_backtest(config, asked)
-    folder = write_report(result, config.backtest.reports)
-    if as_json:
-        typer.echo(json.dumps(facts(result) | {"folder": str(folder)}, ensure_ascii=False, indent=2))
-    else:
-        print_report(result, folder)
+    show_run(run_and_store(config, asked, with_luck=luck, with_page=page), as_json=as_json)
+
+
+backtest_app.command()(report)
+backtest_app.command()(runs)
+backtest_app.command()(compare)
 
 
 @backtest_app.command()
@@ -66,10 +72,11 @@ def parity(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print facts as JSON.")] = False,
 ) -> None:
-    """Take every recorded live decision again from its recorded inputs: the same orders, the same hash."""
+    """Play the recorded live days again: the same decision hashes and, by the broker's fill rule, the same book."""
     import json
 
-    from backtest.parity import check_parity, first_difference
+    from backtest.book_parity import replay_account
+    from backtest.parity import check_parity, first_difference, parity_lines
     from bot.adapters.sqlite_read import open_for_reading
     from bot.config import load_config
     from bot.core.rule import SHIPPED
@@ -78,14 +85,17 @@ def parity(
 
     config = load_config(context.obj)
     strategies = (SHIPPED, find_strategy(config.rules.strategy))
-    checks = check_parity(open_for_reading(config.store.path), strategies)
+    db = open_for_reading(config.store.path)
+    checks = check_parity(db, strategies)
+    book = replay_account(db, config, strategies)
     if as_json:
-        typer.echo(json.dumps([check.facts() for check in checks], ensure_ascii=False, indent=2))
-    difference = first_difference(checks)
+        facts = {"decisions": [check.facts() for check in checks], "book": book.facts()}
+        typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+    else:
+        typer.echo("\n".join(parity_lines(checks, book)))
+    difference = first_difference(checks) or book.first_difference
     if difference:
         raise Refused(difference)
-    if not as_json:
-        typer.echo(f"{len(checks)} decisions, {checks[0].session}..{checks[-1].session}: all the same, hash for hash")
 
 
 def day_option(option: str, text: str | None) -> date | None:

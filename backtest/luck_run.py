@@ -206,11 +206,11 @@ def judge_backtest(config: Config, asked: Asked, *, seed: int, draws: int) -> Lu
     chosen = chosen_from(config, sessions[0], sessions[-1])
     runs, tapes = [], {}
     for forecaster in loaded.forecasters:
-        days = market_days(loaded.history, sessions, forecaster)
-        tapes[forecaster.name] = tape_of(loaded.history, days, config.costs)
-        runs += list(replay_all(loaded.history, days, forecaster.name, config))
+        days = market_days(loaded.history, sessions, forecaster, loaded.events)
+        tapes[forecaster.name] = tape_of(loaded.history, days, config.costs, loaded.events)
+        runs += list(replay_all(loaded.history, days, forecaster.name, config, loaded.events))
     year = sessions_a_year(loaded.history)
-    hold = hold_run(loaded.history, sessions, config)
+    hold = hold_run(loaded.history, sessions, config, loaded.events)
     judged = judge(runs, hold, tapes, config, chosen, sessions_a_year=year, seed=seed, draws=draws)
     return Luck(
         first=sessions[0],

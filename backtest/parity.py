@@ -1,4 +1,7 @@
-"""The proof that there is one decision path: recorded live decisions, taken again from their recorded inputs."""
+"""The proof that there is one decision path: recorded live decisions, taken again from their recorded inputs.
+
+backtest/book_parity.py plays whole accounts again.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from backtest.book_parity import BookDay, BookParity
 from bot.core.decide import Decision, decision_from, strategy_of
 from bot.core.rule import SHIPPED, Strategy
 from bot.errors import Refused
@@ -52,6 +56,41 @@ def first_difference(checks: Sequence[Check]) -> str:
     first = failed[0]
     what = first.difference or f"hash {first.recorded_sha256[:12]} recorded, {first.replayed_sha256[:12]} replayed"
     return f"{len(failed)} of {len(checks)} decisions differ; the first is {first.session}: {what}"
+
+
+def parity_lines(checks: Sequence[Check], book: BookParity) -> list[str]:
+    """What `backtest parity` says: both hashes, both books, and what the replay could not know."""
+    same = sum(check.same for check in checks)
+    span = f"{checks[0].session}..{checks[-1].session}"
+    lines = [f"{len(checks)} decisions, {span}: {same} the same, hash for hash, from their recorded inputs"]
+    if book.decided:
+        recorded, replayed = book.hashes
+        same = sum(one.same for one in book.decided)
+        lines += [
+            f"{len(book.decided)} decisions on the replay's own book, fill rule `{book.fill_rule}`: {same} the same",
+            f"  all hashes  recorded {recorded[:16]}  replayed {replayed[:16]}",
+        ]
+    if book.days:
+        same = sum(not day.difference for day in book.days)
+        last = book.days[-1]
+        lines += [
+            f"{len(book.days)} settled sessions, {book.days[0].session}..{last.session}: {same} books the same to NT$1",
+            *_book_lines(last),
+        ]
+    return [*lines, *(f"outside the replay: {line}" for line in book.outside)]
+
+
+def _book_lines(day: BookDay) -> list[str]:
+    """Both books after one session."""
+    told = (
+        ("recorded", day.recorded_twd, day.recorded_shares),
+        ("replayed", day.replayed_twd, day.replayed_shares),
+    )
+    return [
+        f"  {whose}  NT${cash_twd:,}  "
+        + (", ".join(f"{symbol} {held:,}" for symbol, held in shares.items()) or "no shares")
+        for whose, cash_twd, shares in told
+    ]
 
 
 def _check(db: Any, session: str, sha256: str, inputs: dict[str, Any], strategies: Mapping[str, Strategy]) -> Check:

@@ -80,6 +80,16 @@ class Run:
         """Everything that traded, oldest first."""
         return tuple(fill for step in self.steps for fill in step.fills)
 
+    @property
+    def order_count(self) -> int:
+        """Orders, traded or not."""
+        return sum(len(step.orders) for step in self.steps)
+
+    @property
+    def open_positions(self) -> int:
+        """Stocks held at the end."""
+        return len(self.steps[-1].held.positions) if self.steps else 0
+
 
 def market_days(
     history: History, sessions: Sequence[date], forecaster: Forecaster, events: Iterable[ExRight] = ()
@@ -133,12 +143,12 @@ def replay(
             held,
             rules,
             options.costs,
-            held_sessions={tape.symbols[i]: now - account.book.opened[i] for i in _held(account)},
+            held_sessions={tape.symbols[i]: now - account.book.opened[i] for i in held_stocks(account)},
             unsettled_twd=account.money[UNSETTLED],
             strategy=options.strategy,
         )
-        fills = _trade(now, decision.orders, tape, tables, options, rules.lot_shares, account, track)
-        held = _portfolio(account, tape)
+        fills = trade(now, decision.orders, tape, tables, options, rules.lot_shares, account, track)
+        held = portfolio_of(account, tape)
         yield Step(
             decided=days[now - 1].session,
             session=days[now].session,
@@ -150,7 +160,7 @@ def replay(
         )
 
 
-def _trade(
+def trade(
     now: int,
     decided: Sequence[Order],
     tape: Tape,
@@ -188,16 +198,17 @@ def _trade(
     )
 
 
-def _held(account: Account) -> Sequence[int]:
+def held_stocks(account: Account) -> Sequence[int]:
+    """The held stocks' columns in the tape, in no order."""
     return account.book.held[: account.money[HOLDINGS]]
 
 
-def _portfolio(account: Account, tape: Tape) -> Portfolio:
+def portfolio_of(account: Account, tape: Tape) -> Portfolio:
     """The account as the daemon would see it."""
     book = account.book
     positions = {
         tape.symbols[i]: Position(shares=book.shares[i], cost_twd=book.cost_twd[i], since=tape.sessions[book.opened[i]])
-        for i in sorted(_held(account))
+        for i in sorted(held_stocks(account))
     }
     return Portfolio(cash_twd=account.money[CASH], positions=positions)
 
@@ -220,21 +231,21 @@ def hold(
     tables, n = plain_tables(tape), len(tape.symbols)
     account = account_of(0, empty_accounts(n, cash_twd))
     track = Track(drawdown=[], equity_twd=[], equity_on=0, log=[0] * (n * LOG_WIDTH), log_on=1)
-    orders = _equal_weights(history.after(sessions[0]), history.after(sessions[1]), cash_twd, costs, lot_shares)
+    orders = equal_weights(history.after(sessions[0]), history.after(sessions[1]), cash_twd, costs, lot_shares)
     for now in range(1, len(sessions)):
-        fills = _trade(now, orders if now == 1 else (), tape, tables, options, lot_shares, account, track)
+        fills = trade(now, orders if now == 1 else (), tape, tables, options, lot_shares, account, track)
         yield Step(
             decided=sessions[now - 1],
             session=sessions[now],
             decision_sha256="",
             orders=(),
             fills=fills,
-            held=_portfolio(account, tape),
+            held=portfolio_of(account, tape),
             equity_twd=account.money[EQUITY],
         )
 
 
-def _equal_weights(today: Known, market: Known, cash_twd: int, costs: CostRates, lot_shares: int) -> tuple[Order, ...]:
+def equal_weights(today: Known, market: Known, cash_twd: int, costs: CostRates, lot_shares: int) -> tuple[Order, ...]:
     """Purchases at the open that put an equal part of the cash, fees included, into each stock that traded `today`."""
     budget_twd = cash_twd // max(1, len(today.bars))
     rates = Rates(costs.commission_e8, costs.minimum_twd)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import subprocess
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
+from decimal import Decimal
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from backtest.forecasters import BestFourPoint, Forecaster, Naive, Stored
 from backtest.history import History, check_covers, hole_notes
 from backtest.kernel import Options
-from backtest.replay import Run, hold, market_days, replay
-from backtest.score import Score, score, sessions_a_year, worst
+from backtest.played_run import PlayedRun, play_hold, play_rules
+from backtest.replay import Run, hold, replay
+from backtest.run_id import inputs_of, run_id_of
+from backtest.score import Score, figures, score, sessions_a_year, worst
+from backtest.tape import Tape, market_tape
+from backtest.told import told_by
 from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_read import open_for_reading
@@ -27,7 +27,7 @@ from bot.config import Config
 from bot.core.decide import BPS, MarketDay
 from bot.core.exrights import ExRight
 from bot.core.forecast import Forecast, Sentiment, mean_score
-from bot.core.rule import strategy_name
+from bot.core.ledger import ONE_E8
 from bot.errors import Refused
 from bot.strategies.registry import find_strategy
 from bot.universe import load_universe
@@ -47,6 +47,7 @@ class Asked:
     data: Path | None = None
     forecaster: ForecasterChoice = "all"
     model: str | None = None
+    vectorbt: bool = False  # have vectorbt count the figures, from the fills alone
 
     @property
     def reads_forecasts(self) -> bool:
@@ -56,12 +57,18 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backtest:
-    """The outcome: runs and scores in the same order, buy-and-hold last, and what a reader has to know."""
+    """The outcome: runs and scores in the same order, buy-and-hold last, and what a reader has to know.
+
+    `tapes` are the market with each forecaster's word; `inputs` say what the figures follow from.
+    """
 
     run_id: str
+    inputs: Mapping[str, Any]
     sessions_a_year: float
-    runs: tuple[Run, ...]
+    runs: tuple[PlayedRun, ...]
     scores: tuple[Score, ...]
+    tapes: Mapping[str, Tape]
+    horizons: Mapping[str, int]
     notes: tuple[str, ...]
     names: Mapping[str, str]
 
@@ -87,19 +94,40 @@ def run_backtest(config: Config, asked: Asked) -> Backtest:
     """
     loaded = load(config, asked)
     history, sessions, forecasters = loaded.history, loaded.sessions, loaded.forecasters
-    runs = [
-        run for one in forecasters for run in replay_all(history, market_days(history, sessions, one), one.name, config)
-    ]
-    runs.append(hold_run(history, sessions, config))
+    market = market_tape(history, sessions, config.costs, loaded.events)
+    tapes = {one.name: told_by(one, market, history) for one in forecasters}
+    all_options = [options_of(config, fill_rule) for fill_rule in config.backtest.fill_rules]
+    runs = [run for name, tape in tapes.items() for run in play_rules(tape, name, config.rules, all_options)]
+    free = replace(options_of(config, "open"), slippage_ticks=0, volume_share_bps=0, settlement_sessions=0)
+    runs.append(play_hold(history, market, HOLD, free, config.rules.lot_shares))
     year_sessions = sessions_a_year(history)
+    inputs = inputs_of(config, history, sessions, forecasters, loaded.events)
     return Backtest(
-        run_id=_run_id(config, history, sessions, forecasters),
+        run_id=run_id_of(inputs),
+        inputs=inputs,
         sessions_a_year=year_sessions,
         runs=tuple(runs),
-        scores=tuple(score(history, runs, year_sessions)),
-        notes=(*loaded.notes, *_notes(history, sessions, forecasters, runs)),
+        scores=tuple(_scores(history, runs, year_sessions, market, with_vectorbt=asked.vectorbt)),
+        tapes=tapes,
+        horizons={one.name: config.model.future_sessions if isinstance(one, Stored) else 1 for one in forecasters},
+        notes=(*loaded.notes, *_notes(history, sessions, forecasters, runs), *_dividend_notes(config, loaded, market)),
         names=loaded.names,
     )
+
+
+def _scores(
+    history: History, runs: Sequence[PlayedRun], year_sessions: float, market: Tape, *, with_vectorbt: bool
+) -> list[Score]:
+    """A score for each of `runs`.
+
+    Raises:
+        Refused: vectorbt is to count, and there were ex-dates, of which its portfolio knows nothing.
+    """
+    if not with_vectorbt:
+        return [figures(run, year_sessions) for run in runs]
+    if market.dividend_e8.any() or (market.share_ratio_e8 != ONE_E8).any():
+        raise Refused("--vectorbt: its portfolio knows no dividends, and these sessions have ex-dates")
+    return score(history, runs, year_sessions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +137,9 @@ class Loaded:
     history: History
     sessions: tuple[date, ...]
     forecasters: tuple[Forecaster, ...]
-    events: tuple[ExRight, ...]
     notes: tuple[str, ...]
     names: Mapping[str, str]
+    events: tuple[ExRight, ...] = ()
 
 
 def load(config: Config, asked: Asked) -> Loaded:
@@ -129,14 +157,14 @@ def load(config: Config, asked: Asked) -> Loaded:
         history = _history(store, config, asked, since, names)
         sessions = _sessions(history, asked, since)
         forecasters = _forecasters(store, config, asked, stored, sessions)
-        events = _events(store, asked, sessions)
+        events = _events(store, config, asked, history.symbols, sessions)
     return Loaded(
         history=history,
         sessions=sessions,
         forecasters=tuple(forecasters),
-        events=events,
         notes=tuple(notes),
         names=names,
+        events=tuple(events),
     )
 
 
@@ -186,11 +214,19 @@ def _history(
     return History.from_store(store, symbols=names, since=first, until=until)
 
 
-def _events(store: MarketStore | None, asked: Asked, sessions: Sequence[date]) -> tuple[ExRight, ...]:
-    """The stored ex-dates among `sessions`; none for a folder's bars, which may be of another market."""
+def _events(
+    store: MarketStore | None, config: Config, asked: Asked, symbols: Sequence[str], sessions: Sequence[date]
+) -> list[ExRight]:
+    """The stored ex-dates among `sessions`, as the config's broker pays them; none with a folder's bars.
+
+    At a broker that pays no dividends nothing comes of an ex-date but the next session's reference price.
+    """
     if store is None or asked.data is not None:
-        return ()
-    return tuple(ExRightStore(store.db).events(since=sessions[0], until=sessions[-1]))
+        return []
+    events = ExRightStore(store.db).events(symbols, since=sessions[0], until=sessions[-1])
+    if config.broker.pays_dividends:
+        return events
+    return [replace(one, cash_dividend=Decimal(0), previous_x100=one.reference_x100) for one in events]
 
 
 def _stored_forecasts(store: MarketStore | None, config: Config, asked: Asked) -> tuple[list[Forecast], list[str]]:
@@ -206,7 +242,7 @@ def _stored_forecasts(store: MarketStore | None, config: Config, asked: Asked) -
         return [], []
     span = {"since": asked.since or date.min, "until": asked.until or date.max}
     shape = config.model.past_sessions, config.model.future_sessions
-    found = [one for one in store.all_forecasts(**span) if (one.past_sessions, len(one.bars)) == shape]
+    found = store.all_targets(**span, past_sessions=shape[0], future_sessions=shape[1])
     told = [one for one in found if asked.model is None or one.model.startswith(asked.model)]
     if not told and (asked.forecaster == "stored" or asked.model):
         raise Refused(_none_found(config, asked, sorted({one.model for one in found})))
@@ -291,12 +327,18 @@ def _sentiment_by_session(
 # --- what it does -----------------------------------------------------------------------------------------
 
 
-def replay_all(history: History, days: Sequence[MarketDay], forecaster: str, config: Config) -> Iterator[Run]:
+def replay_all(
+    history: History,
+    days: Sequence[MarketDay],
+    forecaster: str,
+    config: Config,
+    events: Sequence[ExRight] = (),
+) -> Iterator[Run]:
     """One run over `days`, which `forecaster` told, for each fill rule of the config."""
     cash_twd = config.backtest.start_cash_twd
     for fill_rule in config.backtest.fill_rules:
         options = options_of(config, fill_rule)
-        steps = replay(history, days, config.rules, options)
+        steps = replay(history, days, config.rules, options, events)
         yield Run(
             forecaster=forecaster,
             fill_rule=fill_rule,
@@ -319,15 +361,15 @@ def options_of(config: Config, fill_rule: str) -> Options:
     )
 
 
-def hold_run(history: History, sessions: Sequence[date], config: Config) -> Run:
+def hold_run(history: History, sessions: Sequence[date], config: Config, events: Sequence[ExRight] = ()) -> Run:
     """Buy-and-hold over the same sessions, with the same cash, costs and lots."""
     cash_twd = config.backtest.start_cash_twd
-    steps = hold(history, sessions, cash_twd, config.costs, config.rules.lot_shares)
+    steps = hold(history, sessions, cash_twd, config.costs, config.rules.lot_shares, events)
     return Run(forecaster=HOLD, fill_rule="open", first=sessions[0], start_cash_twd=cash_twd, steps=tuple(steps))
 
 
 def _notes(
-    history: History, sessions: Sequence[date], forecasters: Sequence[Forecaster], runs: Sequence[Run]
+    history: History, sessions: Sequence[date], forecasters: Sequence[Forecaster], runs: Sequence[PlayedRun]
 ) -> Iterator[str]:
     """What a reader of the figures has to know."""
     for forecaster in forecasters:
@@ -343,57 +385,25 @@ def _notes(
         if not any(run.fills for run in runs if run.forecaster == name):
             yield f"{name}: no trade under any fill rule: {_why_idle(run for run in runs if run.forecaster == name)}"
     yield from hole_notes(history, sessions)
-    yield "prices are unadjusted and dividends are not counted, neither in the runs nor in buy-and-hold"
 
 
-def _why_idle(runs: Iterable[Run]) -> str:
+def _dividend_notes(config: Config, loaded: Loaded, market: Tape) -> Iterator[str]:
+    """What came of ex-dates."""
+    count = len(loaded.events)
+    if not count:
+        yield "no ex-dates are stored of these sessions: dividends are counted neither in the runs nor in buy-and-hold"
+    elif not config.broker.pays_dividends:
+        yield (
+            f"{count} ex-dates set the reference price only: `broker.dividends` says that nothing is paid, neither in "
+            "the runs nor in buy-and-hold"
+        )
+    else:
+        guessed = int((market.share_ratio_e8 != ONE_E8).sum())
+        told = f"; {guessed} of them by new shares, as the fall of the price tells" if guessed else ""
+        yield f"{count} ex-dates are counted, in the runs and in buy-and-hold{told}"
+
+
+def _why_idle(runs: Iterable[PlayedRun]) -> str:
     """Why nothing traded, in words."""
-    ordered = sum(len(step.orders) for run in runs for step in run.steps)
+    ordered = sum(run.order_count for run in runs)
     return f"none of its {ordered} orders was filled" if ordered else "it never promised enough to pay the costs"
-
-
-# --- what it is called ------------------------------------------------------------------------------------
-
-
-def _run_id(config: Config, history: History, sessions: Sequence[date], forecasters: Sequence[Forecaster]) -> str:
-    """Days, forecasters, config, data and code. The same id means the same figures, unless the code is "-changed"."""
-    backtest = {
-        "fill_rules": config.backtest.fill_rules,
-        "start_cash_twd": config.backtest.start_cash_twd,
-        "slippage_ticks": config.backtest.slippage_ticks,
-        "volume_share_bps": config.backtest.volume_share_bps,
-        "settlement_sessions": config.backtest.settlement_sessions,
-    }
-    knobs = [asdict(config.rules) | {"strategy": strategy_name(config.rules.strategy)}, asdict(config.costs), backtest]
-    data = [history.digest(), *(forecaster.digest() for forecaster in forecasters)]
-    parts = [
-        f"{sessions[0]:%Y%m%d}-{sessions[-1]:%Y%m%d}",
-        _slug("+".join(forecaster.name for forecaster in forecasters)),
-        f"config-{_short_hash(knobs)}",
-        f"data-{_short_hash(data)}",
-        f"code-{_slug(code_version())}",
-    ]
-    return "_".join(parts)
-
-
-def _short_hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
-
-
-def _slug(text: str) -> str:
-    """`text` as a part of a folder's name."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text)[:60].strip("-")
-
-
-def code_version() -> str:
-    """The git revision of the source tree, marked when it has changes; the package's version where there is none."""
-    root = Path(__file__).resolve().parents[1]
-    if (root / ".git").exists():
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty=-changed", "--abbrev=8"]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-        if told.returncode == 0 and told.stdout.strip():
-            return told.stdout.strip()
-    try:
-        return version("twtrader")
-    except PackageNotFoundError:
-        return "unknown"

@@ -1,17 +1,25 @@
-"""Recorded fills -> statistics, by vectorbt and from our own books; it decides nothing. Floats begin here."""
+"""Recorded fills -> statistics; it decides nothing. Floats begin here.
+
+`figures` counts them from our own books, in milliseconds. `score` has vectorbt count the same ones independently, which
+takes seconds to import: for checks, and for whoever asks for it.
+"""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from backtest.history import History
+from backtest.played_run import PlayedRun
 from backtest.replay import Run
 from bot.core.orders import Fill
 
+Scored = Run | PlayedRun
 DAYS_A_YEAR: Final = 365.25
 USUAL_SESSIONS_A_YEAR: Final = 245  # TWSE: 2020 245, 2021 244, 2022 246, 2023 239, 2024 242 sessions
 LEAST_FOR_A_YEAR: Final = 20  # with fewer sessions a yearly figure says nothing, and none is given
@@ -44,7 +52,7 @@ class Score:
     commission_twd: int
     tax_twd: int
     turnover: float
-    vectorbt_final_twd: float
+    vectorbt_final_twd: float | None = None
 
 
 def sessions_a_year(history: History) -> float:
@@ -55,7 +63,7 @@ def sessions_a_year(history: History) -> float:
     return round((len(history.sessions) - 1) * DAYS_A_YEAR / span_days, 1)
 
 
-def score(history: History, runs: Sequence[Run], year_sessions: float) -> list[Score]:
+def score(history: History, runs: Sequence[Scored], year_sessions: float) -> list[Score]:
     """A score for each of `runs`, which are all over the same sessions.
 
     vectorbt takes 3-6 s to import, and compiles for half a minute on its first use where vectorbt-rust is absent.
@@ -64,12 +72,68 @@ def score(history: History, runs: Sequence[Run], year_sessions: float) -> list[S
     return [_score(history, run, closes, year_sessions) for run in runs]
 
 
+def figures(run: Scored, year_sessions: float) -> Score:
+    """The figures of `run` from our own books, as vectorbt defines them; dividends and new shares count."""
+    equity = run.equity_twd
+    returns = [0.0, *(after / before - 1 for before, after in pairwise(equity))]
+    whole = equity[-1] / equity[0] - 1
+    long_enough = len(equity) >= LEAST_FOR_A_YEAR
+    spread = statistics.stdev(returns) if len(returns) > 1 else 0.0
+    fills = run.fills
+    profits = round_trips(fills)
+    gains, losses = sum(one for one in profits if one > 0), -sum(one for one in profits if one < 0)
+    traded_twd = sum(fill.price_x100 * abs(fill.shares) // 100 for fill in fills)
+    return Score(
+        forecaster=run.forecaster,
+        fill_rule=run.fill_rule,
+        sessions=len(equity),
+        start_twd=run.start_cash_twd,
+        final_twd=equity[-1],
+        total_return=whole,
+        annual_return=(1 + whole) ** (year_sessions / len(equity)) - 1 if long_enough else None,
+        sharpe=statistics.fmean(returns) / spread * math.sqrt(year_sessions) if long_enough and spread else None,
+        max_drawdown=min(falls(equity)),
+        trades=len(profits),
+        open_positions=run.open_positions,
+        win_rate=sum(one > 0 for one in profits) / len(profits) if profits else None,
+        profit_factor=gains / losses if losses else None,
+        orders=run.order_count,
+        fills=len(fills),
+        commission_twd=sum(fill.commission_twd for fill in fills),
+        tax_twd=sum(fill.tax_twd for fill in fills),
+        turnover=traded_twd * len(equity) / sum(equity),
+    )
+
+
+def round_trips(fills: Sequence[Fill]) -> list[float]:
+    """What each sale brought over its share of the purchases' cost, in TWD; dividends are not in it."""
+    shares, cost_twd = dict[str, int](), dict[str, float]()
+    profits = []
+    for fill in fills:
+        symbol = fill.symbol
+        if fill.shares > 0:
+            shares[symbol] = shares.get(symbol, 0) + fill.shares
+            cost_twd[symbol] = cost_twd.get(symbol, 0.0) - fill.cash_change_twd
+            continue
+        held = max(shares.get(symbol, 0), -fill.shares)  # an ex-date may have brought more than were bought
+        part = cost_twd.get(symbol, 0.0) * -fill.shares / held
+        profits.append(fill.cash_change_twd - part)
+        shares[symbol], cost_twd[symbol] = held + fill.shares, cost_twd.get(symbol, 0.0) - part
+    return profits
+
+
+def falls(equity_twd: Sequence[int]) -> list[float]:
+    """How far below its last peak each value stands, as a fraction of the peak; at most 0."""
+    peaks = accumulate(equity_twd, max)
+    return [value / peak - 1 for value, peak in zip(equity_twd, peaks, strict=True)]
+
+
 def worst(scores: Sequence[Score]) -> Score:
     """The score with the lowest return: the one that counts."""
     return min(scores, key=lambda one: one.total_return)
 
 
-def _score(history: History, run: Run, closes: Any, year_sessions: float) -> Score:
+def _score(history: History, run: Scored, closes: Any, year_sessions: float) -> Score:
     """The figures of `run`: from vectorbt, and from our own books."""
     portfolio = _portfolio(history, run, closes)
     closed = portfolio.trades.closed
@@ -88,10 +152,10 @@ def _score(history: History, run: Run, closes: Any, year_sessions: float) -> Sco
         sharpe=_finite(portfolio.sharpe_ratio(**yearly)) if long_enough else None,
         max_drawdown=_finite(portfolio.max_drawdown()) or 0.0,
         trades=int(closed.count()),
-        open_positions=len(run.steps[-1].held.positions) if run.steps else 0,
+        open_positions=run.open_positions,
         win_rate=_finite(closed.win_rate()),
         profit_factor=_finite(closed.profit_factor()),
-        orders=sum(len(step.orders) for step in run.steps),
+        orders=run.order_count,
         fills=len(run.fills),
         commission_twd=sum(fill.commission_twd for fill in run.fills),
         tax_twd=sum(fill.tax_twd for fill in run.fills),
@@ -100,7 +164,7 @@ def _score(history: History, run: Run, closes: Any, year_sessions: float) -> Sco
     )
 
 
-def _portfolio(history: History, run: Run, closes: Any) -> Any:
+def _portfolio(history: History, run: Scored, closes: Any) -> Any:
     """The fills replayed by vectorbt: one account for all stocks, each fill as it stands, nothing rejected."""
     import numpy as np
     import vectorbt as vbt

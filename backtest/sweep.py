@@ -22,7 +22,8 @@ from backtest.guided import BATCH, search
 from backtest.history import hole_notes
 from backtest.kernel import Options
 from backtest.replay import market_days
-from backtest.run import Asked, code_version, load
+from backtest.run import Asked, load
+from backtest.run_id import code_version
 from backtest.score import sessions_a_year
 from backtest.sweep_engine import Chunk, Engine, source_digest
 from backtest.sweep_job import Job, compute, schema_of, tape_digest

@@ -240,6 +240,7 @@ class BacktestConfig:
     settlement_sessions: Literal[0, 2]
     reports: Path
     language: Literal["zh-TW", "en", "both"]
+    up: Literal["red", "green"]
 
     def __post_init__(self) -> None:
         """Refuse a report without a fill rule, and fills that no market gives."""

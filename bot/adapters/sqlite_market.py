@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from bot.adapters.sqlite_bars import BarStore
@@ -161,13 +162,31 @@ class MarketStore:
         )
         return next((str(row["model"]) for row in rows), None)
 
-    def all_forecasts(self, *, since: date, until: date) -> list[Forecast]:
-        """All stored answers as of since..until, oldest first, of every model."""
-        rows = self.db.query(
-            "select * from forecasts where as_of between ? and ? order by as_of, symbol, model",
-            [since.isoformat(), until.isoformat()],
+    def all_targets(self, *, since: date, until: date, past_sessions: int, future_sessions: int) -> list[Forecast]:
+        """All answers of one shape as of since..until, oldest first, of every model: what the rule looks at of them.
+
+        Each has its last future session alone, so that years of them are read in a second.
+        """
+        rows = self.db.execute(
+            "select symbol, as_of, trained_until, model, prompt_sha256, json_extract(bars, '$[#-1][0]'), "
+            "json_extract(bars, '$[#-1][1]'), json_extract(bars, '$[#-1][2]'), json_extract(bars, '$[#-1][3]') "
+            "from forecasts where as_of between ? and ? and past_sessions = ? and future_sessions = ? "
+            "order by as_of, symbol, model",
+            [since.isoformat(), until.isoformat(), past_sessions, future_sessions],
         )
-        return [_forecast(row) for row in rows]
+        day = cache(date.fromisoformat)
+        return [
+            Forecast(
+                symbol=symbol,
+                as_of=day(as_of),
+                trained_until=day(trained),
+                model=model,
+                past_sessions=past_sessions,
+                bars=(ForecastBar(open=Decimal(o), high=Decimal(h), low=Decimal(low), close=Decimal(c)),),
+                prompt_sha256=sha256,
+            )
+            for symbol, as_of, trained, model, sha256, o, h, low, c in rows
+        ]
 
     def newest_forecasts(self) -> list[Forecast]:
         """The answers of the last session that has any, by symbol."""

@@ -16,8 +16,8 @@ from backtest.forecasters import BestFourPoint, Forecaster, Naive, Stored
 from backtest.history import History
 from backtest.kernel import Options
 from backtest.replay import Run, hold, market_days, replay
-from backtest.report import trades_of
-from backtest.score import Score, score, sessions_a_year, worst
+from backtest.score import Score, figures, score, sessions_a_year, worst
+from backtest.trades import trades_of
 from bot.adapters.twstock_signals import best_four_point
 from bot.config import load_config
 from bot.core.decide import Rules
@@ -48,11 +48,19 @@ def runs_of(
     return [*runs, hold_run]
 
 
-def assert_books_agree(runs: Sequence[Run], scores: Sequence[Score]) -> None:
+def assert_figures_agree(ours: Score, theirs: Score) -> None:
+    """What we count from our own books is what vectorbt counts."""
+    for name in (field.name for field in dataclasses.fields(Score) if field.name != "vectorbt_final_twd"):
+        told, wanted = getattr(ours, name), getattr(theirs, name)
+        assert told == (wanted if isinstance(wanted, str) or wanted is None else pytest.approx(wanted, rel=1e-6)), name
+
+
+def assert_books_agree(runs: Sequence[Run], scores: Sequence[Score], year_sessions: float = 245.0) -> None:
     """vectorbt's final value is ours to NT$1, and so are its counts of trades won and lost."""
     for run, one in zip(runs, scores, strict=True):
         assert one.vectorbt_final_twd == pytest.approx(run.equity_twd[-1], abs=1.0)
         assert one.final_twd == run.equity_twd[-1]
+        assert_figures_agree(figures(run, year_sessions), one)
         closed = [trade for trade in trades_of(run) if trade.closed]
         assert (one.trades, one.open_positions) == (len(closed), len(run.steps[-1].held.positions))
         if closed:
@@ -127,7 +135,7 @@ def test_five_years_of_real_bars_under_every_rule() -> None:
         rules = dataclasses.replace(config.rules, **knobs)
         runs = runs_of(history, sessions, forecaster, rules, config.costs)
         scores = score(history, runs, sessions_a_year(history))
-        assert_books_agree(runs, scores)
+        assert_books_agree(runs, scores, sessions_a_year(history))
     assert [one.trades > 500 for one in scores] == [True, True, True, False]
     assert min(one.commission_twd for one in scores[:-1]) > 1_000_000
 

@@ -297,6 +297,9 @@ def test_the_command_shows_the_front_the_best_and_the_map(home: Path) -> None:
     facts = json.loads(told.stdout)
     assert facts["trials"]["count"] == 2160
     assert {one["worst_rule"] for one in facts["pareto"]} <= set(FILL_RULES)
+    run = call(home, "run", "--data", str(home / "bars"), "--forecaster", "bestfourpoint", "--json")
+    page = (Path(json.loads(run.stdout)["folder"]) / "report.html").read_text(encoding="utf-8")
+    assert '"heat-0":{"data":[{"type":"heatmap","x":["3","5","8"]' in page  # the sweep is of the run's own data
     page = (Path(facts["folder"]) / "heat-stop_bps-top_k.html").read_text(encoding="utf-8")
     assert "Plotly.newPlot" in page
     assert "src=" not in page.split("Plotly.newPlot", maxsplit=1)[1]

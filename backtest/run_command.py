@@ -1,0 +1,46 @@
+"""What `backtest run` does from the configuration to the files, in phases that a benchmark can time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backtest.report_files import write_csv
+from backtest.run import Asked, run_backtest
+from backtest.stored_run import StoredRun, read_run, store_run
+from bot.config import Config
+
+PAGE = "report.html"
+LUCK_SEED, LUCK_DRAWS = 1, 1_000  # as `backtest luck` has them
+
+
+def run_and_store(config: Config, asked: Asked, *, with_luck: bool = False, with_page: bool = True) -> StoredRun:
+    """Replay, score and store what is asked; the run as it is read back from its files.
+
+    Raises:
+        Refused: as `run_backtest`.
+    """
+    folder = store_run(run_backtest(config, asked), config.backtest.reports)
+    if with_luck:
+        _judge(config, asked, folder)
+    run = read_run(folder)
+    write_csv(run)
+    if with_page:
+        page_of(run, config, folder / PAGE)
+    return run
+
+
+def page_of(run: StoredRun, config: Config, path: Path) -> None:
+    """Write the page of a stored run."""
+    from backtest.report_beside import beside
+    from backtest.report_charts import colours_of
+    from backtest.report_page import write_page
+
+    write_page(run, path, colours_of(config.backtest.up), beside(run, config.backtest.reports))
+
+
+def _judge(config: Config, asked: Asked, folder: Path) -> None:
+    from backtest.luck_run import judge_backtest, languages_of
+    from backtest.report_beside import store_luck
+
+    luck = judge_backtest(config, asked, seed=LUCK_SEED, draws=LUCK_DRAWS)
+    store_luck(folder, luck.facts(languages_of(config)))
