@@ -129,7 +129,8 @@ def phases(home: Path) -> str:
     told: dict[str, Any] = json.loads(done.stdout)
     after = sum(seconds for name, seconds in told["phases"].items() if name != "imports")
     line = "  ".join(f"{name} {seconds:.2f}" for name, seconds in told["phases"].items())
-    return f"{line}  after imports {after:.2f} (processor {told['busy']:.2f})  whole process {whole:.2f} s  needless imports: {told['unused'] or 'none'}"
+    line += f"  after imports {after:.2f} (processor {told['busy']:.2f})  whole process {whole:.2f} s"
+    return f"{line}  needless imports: {told['unused'] or 'none'}"
 
 
 if __name__ == "__main__":
