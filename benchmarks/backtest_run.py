@@ -41,6 +41,7 @@ from backtest.run_command import page_of, write_csv
 from backtest.stored_run import read_run, store_run
 from bot.config import load_config
 done("imports")
+busy = time.process_time()
 config = load_config(Path(sys.argv[1]))
 result = run_backtest(config, Asked(forecaster="stored"))
 done("read and replay")
@@ -53,7 +54,7 @@ page_of(run, config, folder / "report.html")
 done("page")
 heavy = ("vectorbt", "pandas", "numba", "twstock", "torch", "plotly.graph_objs")
 unused = [name for name in heavy if name in sys.modules]
-print(json.dumps({"phases": phases, "unused": unused}))
+print(json.dumps({"phases": phases, "busy": time.process_time() - busy, "unused": unused}))
 """
 
 
@@ -128,9 +129,8 @@ def phases(home: Path) -> str:
     told: dict[str, Any] = json.loads(done.stdout)
     after = sum(seconds for name, seconds in told["phases"].items() if name != "imports")
     line = "  ".join(f"{name} {seconds:.2f}" for name, seconds in told["phases"].items())
-    return (
-        f"{line}  after imports {after:.2f}  whole process {whole:.2f} s  needless imports: {told['unused'] or 'none'}"
-    )
+    line += f"  after imports {after:.2f} (processor {told['busy']:.2f})  whole process {whole:.2f} s"
+    return f"{line}  needless imports: {told['unused'] or 'none'}"
 
 
 if __name__ == "__main__":
