@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -66,9 +66,10 @@ def company_of(code_or_name: str | int) -> Company:
     return _company(row)
 
 
-def listed_on() -> dict[str, date]:
+@lru_cache(maxsize=1)
+def listed_on() -> Mapping[str, date]:
     """When each stock and fund that we take was listed, by code, as far as twstock's list tells."""
-    found = {}
+    found: dict[str, date] = {}
     for code, row in _known().rows.items():
         if not _why_not(row):
             with suppress(ValueError):
