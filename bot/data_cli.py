@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -226,7 +226,7 @@ def companies_of(stocks: Sequence[str] | None, default: Sequence[Any]) -> tuple[
     return tuple({company.symbol: company for company in map(company_of, stocks)}.values())
 
 
-def listings() -> dict[str, date]:
+def listings() -> Mapping[str, date]:
     """When each stock was listed, by code: its first sessions have no limit."""
     from bot.adapters.twstock_codes import listed_on
 
