@@ -228,8 +228,11 @@ def _watch(console: Any, config: Any, db: Any, every_s: float) -> None:
 
     from rich.live import Live
 
+    from bot.adapters.own_memory import give_memory_back
     from bot.status import render
 
+    # A view is open for months: it keeps no more of the file than it draws, however long the history gets.
+    db.execute("pragma cache_size = -256")
     with (
         suppress(KeyboardInterrupt),
         Live(render(_snapshot(config, db), console.width), console=console, screen=True) as live,
@@ -237,6 +240,7 @@ def _watch(console: Any, config: Any, db: Any, every_s: float) -> None:
         while True:
             time.sleep(every_s)
             live.update(render(_snapshot(config, db), console.width))
+            give_memory_back()
 
 
 def _snapshot(config: Any, db: Any) -> Any:

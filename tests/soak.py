@@ -57,11 +57,6 @@ def of_process(pid: int) -> tuple[int, int, int]:
     return int(told["VmRSS"].split()[0]), len(list(Path(f"/proc/{pid}/fd").iterdir())), int(told["Threads"])
 
 
-def _hear_ctrl_c() -> None:
-    """A shell starts background jobs deaf to SIGINT, and their children inherit it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class View:
     """`twtrader status` in a pseudo-terminal, with someone who looks at it."""
 
@@ -70,7 +65,6 @@ class View:
         self.process = subprocess.Popen(
             command(config, "status", "--every", "0.2"), stdin=slave, stdout=slave, stderr=slave,
             env={**os.environ, **SECRETS, "COLUMNS": str(COLUMNS), "LINES": str(LINES), "TERM": "xterm"}, cwd=config.parent,
-            preexec_fn=_hear_ctrl_c,
         )  # fmt: skip
         os.close(slave)
         self.drawn = 0  # bytes
@@ -157,6 +151,8 @@ def main() -> None:
     asked.add_argument("--every", type=int, default=25)
     asked.add_argument("--seed", type=int, default=7)
     options = asked.parse_args()
+    # A shell starts background jobs deaf to ctrl-c, and their children would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         told = soak(Path(folder), options.sessions, options.every, seed=options.seed)
