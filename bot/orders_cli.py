@@ -205,7 +205,7 @@ def _print_table(columns: tuple[str, ...], rows: list[dict[str, Any]], empty: st
             name.removesuffix("_twd"),
             justify="right" if name in numbers else "left",
             no_wrap=not words or "key" in columns,
-            min_width=None if words else max(len(row[name]) for row in told),
+            min_width=None if words else max(len(name.removesuffix("_twd")), *(len(row[name]) for row in told)),
         )
     for row, cells in zip(rows, told, strict=True):
         table.add_row(*cells.values(), style="bold yellow" if row.get("state") == "unknown" else "")
