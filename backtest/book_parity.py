@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -142,13 +143,16 @@ class BookParity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What the journal holds: decisions by session, orders by intent, and what happened without an order of ours."""
+    """What the journal holds: decisions by session, orders by intent, and what happened without an order of ours.
+
+    What a person took in stands beside the first session whose decision could know of it.
+    """
 
     start_cash_twd: int
     decisions: Mapping[date, tuple[str, dict[str, Any]]]
     legs: Mapping[Intent, Sequence[JournalOrder]]
-    adjustments: Sequence[Adjustment]
-    cash_events: Sequence[CashEvent]
+    adjustments: Sequence[tuple[date, Adjustment]]
+    cash_events: Sequence[tuple[date, CashEvent]]
     settled: Sequence[date]
 
 
@@ -183,18 +187,34 @@ def replay_account(db: Any, config: Config, strategies: Sequence[Strategy]) -> B
 
 
 def _recorded(db: Any, journal: Journal, start_cash_twd: int) -> Recorded:
-    rows = db.execute("select session, sha256, inputs from decisions order by session")
+    rows = list(db.execute("select session, sha256, inputs, decided_at from decisions order by session"))
+    decided = [(date.fromisoformat(row[0]), datetime.fromisoformat(row[3])) for row in rows]
+    adjusted_at, cash_at = (
+        [datetime.fromisoformat(at) for (at,) in db.execute(f"select at from {table} order by id")]
+        for table in ("adjustments", "cash_events")
+    )
     legs: dict[Intent, list[JournalOrder]] = {}
     for one in journal.orders():
         legs.setdefault(_intent(one.order), []).append(one)
     return Recorded(
         start_cash_twd=start_cash_twd,
-        decisions={date.fromisoformat(session): (sha256, json.loads(inputs)) for session, sha256, inputs in rows},
+        decisions={date.fromisoformat(session): (sha256, json.loads(inputs)) for session, sha256, inputs, _ in rows},
         legs=legs,
-        adjustments=journal.books.adjustments(),
-        cash_events=journal.books.cash_events(),
+        adjustments=[
+            (_known_on(one.session, at, decided), one)
+            for one, at in zip(journal.books.adjustments(), adjusted_at, strict=True)
+        ],
+        cash_events=[
+            (one.day if one.kind == "dividend" else _known_on(one.day, at, decided), one)
+            for one, at in zip(journal.books.cash_events(), cash_at, strict=True)
+        ],
         settled=[point.session for point in journal.equity()],
     )
+
+
+def _known_on(day: date, at: datetime, decided: Sequence[tuple[date, datetime]]) -> date:
+    """The session after which what happened on `day` and was booked at `at` was known to the decision."""
+    return next((session for session, when in decided if session >= day and at <= when), date.max)
 
 
 def _intent(order: Order) -> Intent:
@@ -210,7 +230,7 @@ def _tape(db: Any, recorded: Recorded, config: Config) -> Tape:
         Refused: no bars are stored of a session that was decided or settled.
     """
     symbols = {symbol for _, inputs in recorded.decisions.values() for symbol in inputs["day"]["symbols"]}
-    symbols |= {intent[2] for intent in recorded.legs} | {one.symbol for one in recorded.adjustments}
+    symbols |= {intent[2] for intent in recorded.legs} | {one.symbol for _, one in recorded.adjustments}
     first, last = min(recorded.decisions), recorded.settled[-1]
     history = History.from_store(MarketStore(db), symbols=symbols, since=first - BEFORE, until=last)
     sessions = history.between(first, last)
@@ -328,15 +348,15 @@ def _sent(order: Order, recorded: Recorded) -> list[Order]:
 def _happen(now: int, tape: Tape, recorded: Recorded, account: Account) -> None:
     """What came or went without an order of ours since the session before: taken from the journal as it stands."""
     before, session = tape.sessions[now - 1] if now else date.min, tape.sessions[now]
-    for one in recorded.adjustments:
-        if before < one.session <= session:
-            _adjust(now, one, tape, account)
+    for known, one in recorded.adjustments:
+        if before < known <= session:
+            _adjust(one, tape, account)
     account.money[CASH] += sum(
-        one.amount_twd for one in recorded.cash_events if one.kind != "dividend" and before < one.day <= session
+        one.amount_twd for known, one in recorded.cash_events if one.kind != "dividend" and before < known <= session
     )
 
 
-def _adjust(now: int, one: Adjustment, tape: Tape, account: Account) -> None:
+def _adjust(one: Adjustment, tape: Tape, account: Account) -> None:
     """`one` in the replay's account, as the journal books it."""
     held, i, book = portfolio_of(account, tape), tape.symbols.index(one.symbol), account.book
     if held.shares_of(one.symbol) + one.shares < 0:
@@ -346,7 +366,7 @@ def _adjust(now: int, one: Adjustment, tape: Tape, account: Account) -> None:
     kept = after.positions.get(one.symbol)
     places = [place for place in held_stocks(account) if place != i] + ([i] if kept else [])
     if kept and one.symbol not in held.positions:
-        book.opened[i] = now
+        book.opened[i] = max(0, bisect_right(tape.sessions, one.session) - 1)
     book.shares[i], book.cost_twd[i] = (kept.shares, kept.cost_twd) if kept else (0, 0)
     for place, stock in enumerate(places):
         book.held[place] = stock
@@ -358,11 +378,11 @@ def _journal_books(
 ) -> dict[date, tuple[int, dict[str, int]]]:
     """Cash and shares after each session by all that the journal knows now of what happened up to it."""
     moves = [*((fill.session, fill) for fill in journal.fills())]
-    moves += [(one.session, one.as_fill) for one in recorded.adjustments]
+    moves += [(known, one.as_fill) for known, one in recorded.adjustments]
     books = {}
     for session in sessions:
         cash_twd, shares = recorded.start_cash_twd, dict[str, int]()
-        cash_twd += sum(one.amount_twd for one in recorded.cash_events if one.day <= session)
+        cash_twd += sum(one.amount_twd for known, one in recorded.cash_events if known <= session)
         for day, fill in moves:
             if day <= session:
                 cash_twd += fill.cash_change_twd
@@ -398,11 +418,11 @@ def _outside(recorded: Recorded, journal: Journal) -> list[str]:
         elif any(event.state is OrderState.UNKNOWN for event in events):
             lines.append(f"{one.order.key} {one.state} after its fate was unknown for a while: {one.note}")
     lines += [
-        f"{one.session} {one.symbol}: {one.shares:+,} shares taken in: {one.reason}" for one in recorded.adjustments
+        f"{one.session} {one.symbol}: {one.shares:+,} shares taken in: {one.reason}" for _, one in recorded.adjustments
     ]
     lines += [
         f"{one.day}: NT${one.amount_twd:+,} taken in: {one.note}"
-        for one in recorded.cash_events
+        for _, one in recorded.cash_events
         if one.kind != "dividend"
     ]
     lines += [f"open: {event.text}, first seen {event.first_seen}" for event in journal.books.events(only_open=True)]

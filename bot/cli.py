@@ -95,7 +95,7 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="One cycle for the newest session, then end.")] = False,
     session: Annotated[str | None, typer.Option("--date", help="The cycle of this session (implies --once).")] = None,
     until: Annotated[str | None, typer.Option(help="Move a sandbox's clock to the end of this day.")] = None,
-    choose: Annotated[int | None, typer.Option(help="Trade only the N stocks BestFourPoint likes best.")] = None,
+    choose: Annotated[int | None, typer.Option(min=0, help="Trade only the N stocks BestFourPoint likes best.")] = None,
 ) -> None:
     """The daemon: fetch, forecast, decide, send and settle, every session."""
     import dataclasses

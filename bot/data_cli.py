@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -133,6 +133,19 @@ def check(
         raise Refused(f"{len(checked.quarantined)} bars do not pass, {len(closures)} days look closed")
 
 
+def check_over(rows: Iterable[Any], now: datetime, out_from: time) -> None:
+    """Refuse bars of days whose figures can't be out yet: the journal takes a day that has bars for one that is over.
+
+    Raises:
+        Refused: names the first one.
+    """
+    newest = now.date() - timedelta(days=now < datetime.combine(now.date(), out_from))
+    early = min(((row.session, row.symbol) for row in rows if row.session > newest), default=None)
+    if early is not None:
+        bar = f"{early[1]} has a bar of {early[0]}"
+        raise Refused(f"{bar}, which isn't over at {now:%Y-%m-%d %H:%M}: nothing was taken in")
+
+
 @data_app.command(name="import")
 def import_(
     context: typer.Context,
@@ -152,6 +165,8 @@ def import_(
     config = load_config(context.obj)
     companies = [company_of(file.stem) for file in bar_files(path)]
     reading = read_folder(path) if path.is_dir() else read_csv(path)
+    now = clock_at(config.clock.url).now()
+    check_over(reading.rows, now, config.timetable.at("prices"))
     db = open_database(config.store.path)
     store = BarStore(db)
     store.add_references(references_beside(path, reading.rows), "ex_rights.csv")
@@ -163,7 +178,7 @@ def import_(
         doubtful=store.doubtful(),
     )
     checked = check_rows(reading, known)
-    stored: Stored = store.add(checked, clock_at(config.clock.url).now())
+    stored: Stored = store.add(checked, now)
     from bot.adapters.sqlite_market import MarketStore
 
     MarketStore(db).add_companies(companies)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 orders_app = typer.Typer(help="Every order with its state; one order's story; resolve what is unknown.")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
-KeyArgument = Annotated[str, typer.Argument(help="The order's key, as `twtrader orders --json` tells it.")]
+KeyArgument = Annotated[str, typer.Argument(help="The order's key, as `twtrader orders` tells it.")]
 
 
 @orders_app.callback(invoke_without_command=True)
@@ -41,7 +41,7 @@ def list_orders(
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
-    columns = ("decided", "symbol", "side", "shares", "filled", "limit", "state", "reason", "note")
+    columns = ("key", "shares", "filled", "limit", "state", "note")  # the key has the day, the stock and the side
     _print_table(columns, rows, "no orders yet" if not state else f"no order is {state}")
 
 
@@ -198,9 +198,15 @@ def _print_table(columns: tuple[str, ...], rows: list[dict[str, Any]], empty: st
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     numbers = {name for name in columns if isinstance(rows[0][name], int)}
+    told = [{name: f"{row[name]:,}" if name in numbers else str(row[name]) for name in columns} for row in rows]
     for name in columns:
-        table.add_column(name.removesuffix("_twd"), justify="right" if name in numbers else "left")
-    for row in rows:
-        style = "bold yellow" if row.get("state") == "unknown" else ""
-        table.add_row(*[f"{row[name]:,}" if name in numbers else str(row[name]) for name in columns], style=style)
+        words = name in {"note", "reply"}  # only they give way: a key is there to be copied, a moment to be read
+        table.add_column(
+            name.removesuffix("_twd"),
+            justify="right" if name in numbers else "left",
+            no_wrap=not words or "key" in columns,
+            min_width=None if words else max(len(name.removesuffix("_twd")), *(len(row[name]) for row in told)),
+        )
+    for row, cells in zip(rows, told, strict=True):
+        table.add_row(*cells.values(), style="bold yellow" if row.get("state") == "unknown" else "")
     Console().print(table)

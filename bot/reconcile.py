@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from bot.adapters.sqlite_books import CASH, BookEvent
 from bot.adapters.sqlite_journal import Journal, JournalOrder
+from bot.adapters.sqlite_open import writing
 from bot.audit import audit
 from bot.core.audit import Problem
 from bot.core.cash import Adjustment, CashEvent, CashIdentity
@@ -134,7 +135,7 @@ def adopt_shares(
 
     Raises:
         Refused: there is none, an order may still explain it, no settlement has seen it (one reading may be a session
-            old), or our books can't lose so many shares.
+            old), it was solved since the book was read, or our books can't lose so many shares.
     """
     if line is None or not line.difference:
         raise Refused(f"{symbol}: the broker's book and the journal agree, there is nothing to adopt")
@@ -154,7 +155,10 @@ def adopt_shares(
         reason=reason,
     )
     try:
-        journal.adopt(one, at)
+        with writing(journal.db):
+            if journal.unexplained().get(symbol, 0) != shares:  # a settlement or another terminal was faster
+                raise Refused(f"{symbol}: {shares_told(shares)} was solved meanwhile: look again")
+            journal.adopt(one, at)
     except ValueError as impossible:
         raise Refused(f"{symbol}: {shares_told(shares)} can't be adopted: {impossible}") from impossible
     return one
@@ -166,7 +170,8 @@ def adopt_cash(
     """Take cash that came or went without a trade into the books; by default what the broker has beyond ours.
 
     Raises:
-        Refused: the broker tells no cash and no amount was given, or it tells another one, or there is nothing.
+        Refused: the broker tells no cash and no amount was given, or it tells another one, or there is nothing, or our
+            cash is another one since then.
     """
     told = None if identity.broker_twd is None else identity.broker_twd - identity.cash_twd
     amount = told if amount_twd is None else amount_twd
@@ -177,7 +182,10 @@ def adopt_cash(
     if not amount:
         raise Refused("cash agrees, there is nothing to adopt")
     one = CashEvent(kind="adjustment", symbol="", day=at.date(), amount_twd=amount, note=reason)
-    journal.adopt_cash(one, at)
+    with writing(journal.db):
+        if told is not None and journal.portfolio().cash_twd != identity.cash_twd:
+            raise Refused("our cash changed meanwhile: look again")
+        journal.adopt_cash(one, at)
     return one
 
 

@@ -35,8 +35,9 @@ def list_secrets(as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
+    names, sources = (max(len(row[column]) for row in rows) for column in ("name", "from"))
     for row in rows:
-        typer.echo(f"{row['name']:<20} {row['from']:<12} {row['what']}")
+        typer.echo(f"{row['name']:<{names}}  {row['from']:<{sources}}  {row['what']}")
 
 
 @secrets_app.command()

@@ -56,6 +56,13 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     assert "unknown key `rules.topk`" in one_line(twtrader(path, "run", "--once"))
 
 
+def test_a_negative_choice_is_bad_usage_and_no_traceback(tmp_path: Path) -> None:
+    done = twtrader(offline(tmp_path), "run", "--once", "--choose", "-1")
+    assert done.returncode == 2
+    assert "--choose" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_unreachable_exchange_is_named(tmp_path: Path) -> None:
     said = one_line(twtrader(offline(tmp_path), "run", "--once"))
     assert "twse at http://127.0.0.1:9" in said

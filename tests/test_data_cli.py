@@ -41,6 +41,15 @@ def call(home: Path, *words: str) -> Result:
     return CliRunner().invoke(data_app, list(words), obj=home / "config.toml")
 
 
+def test_a_bar_of_a_day_that_is_not_over_is_refused_before_anything_is_stored(home: Path) -> None:
+    file = home / "bars/2330.csv"
+    file.write_text(file.read_text(encoding="utf-8").replace("2025-03-04", "2999-03-04"), encoding="utf-8")
+    done = call(home, "import", str(home / "bars"))
+    assert done.exit_code == 1
+    assert "2330 has a bar of 2999-03-04, which isn't over" in str(done.exception)
+    assert not (home / "twtrader.db").exists()
+
+
 def test_import_quarantines_what_is_wrong_and_export_gives_the_rest_back(home: Path) -> None:
     told = json.loads(call(home, "import", str(home / "bars"), "--json").stdout)
     assert (told["rows"], told["new"], told["revised"]) == (6, 4, 0)

@@ -99,6 +99,8 @@ def test_a_person_was_wrong_about_a_lost_order_and_puts_it_right(desk: Desk) -> 
     key, lots = lost.order.key, lost.order.shares // 1_000
     assert [row["key"] for row in json.loads(desk.run("orders", "list", "--state", "unknown", "--json"))] == [key]
     assert f"twtrader orders resolve {key}" in desk.run("status", "--once")
+    listed = desk.run("orders", "list", "--state", "unknown").splitlines()
+    assert [line.split()[0] for line in listed] == ["key", key]  # whole, on one line: it is what the others ask for
     assert "isn't over" in desk.refused("orders", "resolve", key, "--filled", "--reason", "x")
     assert "--reason" in desk.refused("orders", "resolve", key, "--not-filled")
     assert f"did you mean {key}" in desk.refused("orders", "resolve", key[:-2], "--filled")

@@ -22,7 +22,8 @@ from bot.core.exrights import ExRight
 from bot.core.orders import OrderState, Side
 from bot.core.settle import Settlement
 from bot.dividends import correct_dividends
-from bot.reconcile import adopt_shares, compare
+from bot.errors import Refused
+from bot.reconcile import adopt_cash, adopt_shares, compare
 from bot.stages.settle import settle_orders
 from bot.stages.stage import Ports
 from bot.status import as_json, read_snapshot, render
@@ -248,3 +249,20 @@ def test_shares_that_a_person_takes_in_later_bring_the_dividend_of_an_ex_date_al
     adopt_shares(ports.journal, seen.line("2330"), "2330", 100_00, "seen", chosen.costs, at(MONDAY, "20:00"))
     correct_dividends(ports.journal, chosen.broker, at(MONDAY, "20:00"))
     assert [event.amount_twd for event in ports.journal.books.cash_events()] == [4_500]
+
+
+def test_a_difference_is_taken_in_once_however_many_read_it(paper: tuple[Ports, Config]) -> None:
+    ports, chosen = paper
+    ports = replace(ports, broker=BookOnTheWeb())
+    look(ports, chosen, FRIDAY, {"2330": 1_000})
+    line = compare(ports.journal, ports.broker).line("2330")  # two terminals read it before either writes
+    adopt_shares(ports.journal, line, "2330", 100_00, "seen", chosen.costs, at(FRIDAY, "20:00"))
+    with pytest.raises(Refused, match="solved meanwhile"):
+        adopt_shares(ports.journal, line, "2330", 100_00, "seen", chosen.costs, at(FRIDAY, "20:00"))
+    assert ports.journal.portfolio().shares_of("2330") == 1_000
+
+    identity = ports.journal.cash_identity(ports.journal.portfolio().cash_twd - 35)
+    adopt_cash(ports.journal, identity, None, "a fee", at(FRIDAY, "20:00"))
+    with pytest.raises(Refused, match="changed meanwhile"):
+        adopt_cash(ports.journal, identity, None, "a fee", at(FRIDAY, "20:00"))
+    assert ports.journal.portfolio().cash_twd == identity.broker_twd

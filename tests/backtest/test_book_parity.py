@@ -35,6 +35,8 @@ CASH_TWD = 100_000_000
 class Account:
     """A paper account over six sessions; a decision each evening, with what the rule's own function makes of it."""
 
+    late = False  # whether what a person takes in comes before or after the evening's decision
+
     def __init__(self, folder: Path) -> None:
         self.config: Config = config(folder, rules={"top_k": 5})
         self.db: Any = open_database(folder / "twtrader.db")
@@ -62,12 +64,16 @@ class Account:
             if place == 3:
                 paid = CashEvent(kind="dividend", symbol="2330", day=session, amount_twd=DIVIDEND_TWD, note="2 a share")
                 self.journal.record_cash_events([paid], at(session))
-            if place == 4:
+            if place == 4 and not self.late:
                 self._adopt(session)
             self.journal.record_equity(
                 EquityPoint(session=session, cash_twd=self.journal.portfolio().cash_twd, value_twd=0)
             )
             self._decide(place)
+            if place == 4 and self.late:
+                self._adopt(session, "20:00")
+                fee = CashEvent(kind="adjustment", symbol="", day=session, amount_twd=-5, note="a fee")
+                self.journal.adopt_cash(fee, at(session, "20:00"))
             if place == 0:
                 self._send()
 
@@ -109,7 +115,7 @@ class Account:
         fate = Fate(key=order.key, state=OrderState.FILLED, note="filled", fills=(fill,))
         self.journal.record_fate(fate, "book", at(SESSIONS[1]))
 
-    def _adopt(self, session: date) -> None:
+    def _adopt(self, session: date, clock: str = "18:00") -> None:
         one = Adjustment(
             symbol="2317",
             session=session,
@@ -119,7 +125,7 @@ class Account:
             tax_twd=0,
             reason="a gift",
         )
-        self.journal.adopt(one, at(session))
+        self.journal.adopt(one, at(session, clock))
 
 
 @pytest.fixture
@@ -145,6 +151,17 @@ def test_the_book_is_the_same_to_the_dollar_with_what_is_outside_named(account: 
     held_back, taken_in = told.outside
     assert held_back.startswith(f"forecast_edge:{SESSIONS[0]}:2317:buy:1 cancelled: max_gross_bps")
     assert taken_in == f"{SESSIONS[4]} 2317: +1,000 shares taken in: a gift"
+
+
+def test_what_is_taken_in_after_a_decision_counts_from_the_next_one_on(account: Account) -> None:
+    account.late = True  # the next morning, for the day on which the shares were first seen
+    account.live()
+    told = account.parity()
+    assert told.first_difference == ""
+    assert told.hashes[0] == told.hashes[1]
+    before = CASH_TWD - BOUGHT_TWD + DIVIDEND_TWD
+    assert [day.replayed_twd for day in told.days[-2:]] == [before, before - 50_071 - 5]
+    assert len(told.outside) == 3
 
 
 def test_a_fill_at_another_price_than_the_rules_is_found_where_it_happened(account: Account) -> None:
