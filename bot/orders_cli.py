@@ -89,7 +89,7 @@ def resolve(
     if not filled and (shares is not None or price):
         raise Refused("--not-filled takes neither shares nor a price")
     config = load_config(context.obj)
-    journal = _journal(context)
+    journal = _journal(context, writes=True)
     fate = _fate(journal, key, config, filled=filled, shares=shares, price=price, reason=reason)
     now = clock_at(config.clock.url).now()
     try:
@@ -142,12 +142,15 @@ def price_of(text: str) -> int:
         raise Refused(f"{text!r} is no price in TWD per share, like 101.5") from wrong
 
 
-def _journal(context: typer.Context) -> Journal:
+def _journal(context: typer.Context, *, writes: bool = False) -> Journal:
+    """The journal; a view opens it read-only and never migrates it."""
     from bot.adapters.sqlite_journal import Journal
     from bot.adapters.sqlite_open import open_database
+    from bot.adapters.sqlite_read import open_for_reading
     from bot.config import load_config
 
-    return Journal(open_database(load_config(context.obj).store.path, create=False))
+    path = load_config(context.obj).store.path
+    return Journal(open_database(path, create=False) if writes else open_for_reading(path))
 
 
 def _find(journal: Journal, key: str) -> JournalOrder:
