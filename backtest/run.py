@@ -385,6 +385,7 @@ def _notes(
         if not any(run.fills for run in runs if run.forecaster == name):
             yield f"{name}: no trade under any fill rule: {_why_idle(run for run in runs if run.forecaster == name)}"
     yield from hole_notes(history, sessions)
+    yield "the stocks are those of today's list: one that vanished is not in it, which flatters every line, holding too"
 
 
 def _dividend_notes(config: Config, loaded: Loaded, market: Tape) -> Iterator[str]:
