@@ -83,7 +83,9 @@ def test_all_weights_can_be_trained_and_are_told_under_transformers_names() -> N
     assert all(torch.equal(told[name], one.detach().bfloat16()) for name, one in expected.items())
     for one in ours.trained():
         one.data = one.grad
-    assert all(torch.allclose(grad.float(), expected[name].grad, atol=2e-2, rtol=2e-2) for name, grad in ours.weights().items())
+    assert all(
+        torch.allclose(grad.float(), expected[name].grad, atol=2e-2, rtol=2e-2) for name, grad in ours.weights().items()
+    )
 
 
 def test_layers_computed_twice_give_the_same_gradients() -> None:
