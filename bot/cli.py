@@ -26,6 +26,7 @@ from bot.secrets import Redacting, guard_output, redacted
 from bot.secrets_cli import secrets_app
 from bot.sessions_cli import sessions
 from bot.stops_cli import halt, resume
+from training.cli import train
 
 app = typer.Typer(
     name="twtrader",
@@ -46,6 +47,7 @@ backtest_app.command()(lookahead)
 backtest_app.command("walk-forward")(walk_forward)
 data_app.command()(exrights)
 app.add_typer(secrets_app, name="secrets")
+app.add_typer(train, name="train")
 app.command()(sessions)
 app.command()(halt)
 app.command()(resume)

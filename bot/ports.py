@@ -120,11 +120,17 @@ class FeedAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One forecast asked for: bars oldest first, the last one is the session it is asked after."""
+    """One forecast asked for: bars oldest first, the last one is the session it is asked after.
+
+    `context` is what else the model is told, headlines or a person's words. A `masked` question names neither the
+    stock nor the day.
+    """
 
     company: Company
     bars: tuple[Bar, ...]
     future_sessions: int
+    context: tuple[str, ...] = ()
+    masked: bool = False
 
     @property
     def as_of(self) -> date:

@@ -19,10 +19,21 @@ class ForecastBar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """Where a future close lies with 80 % probability, TWD per share: its 10 % and 90 % quantiles."""
+
+    low: Decimal
+    high: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """The next `len(bars)` sessions of `symbol`, told after the close of `as_of`.
 
-    `trained_until` is the last day the model's weights can know of. `model` names the weights exactly.
+    `trained_until` is the last day the model's weights can know of. `model` names the weights exactly. `bars` are the
+    median path, `bands` the closes' bands around it, one a bar, or empty where the model told none. `p_up` is the
+    probability that the last close is above the last known one, None where it was not told. `tokens` were read and
+    written for this answer; `seconds` are its share of the batch's wall time.
     """
 
     symbol: str
@@ -32,6 +43,10 @@ class Forecast:
     past_sessions: int
     bars: tuple[ForecastBar, ...]
     prompt_sha256: str = ""
+    bands: tuple[Band, ...] = ()
+    p_up: float | None = None
+    tokens: int = 0
+    seconds: float = 0.0
 
     @property
     def target(self) -> Decimal:

@@ -121,15 +121,33 @@ def read_answer(text: str, last_close: Decimal, *, etf: bool = False, pct: int =
     return tuple(bars)
 
 
-def question_text(name: str, bars: Sequence[Bar]) -> str:
-    """What the model is asked: who, when, at what price, and the past bars as lines that the answer continues.
+def question_text(
+    name: str,
+    bars: Sequence[Bar],
+    *,
+    context: Sequence[str] = (),
+    masked: bool = False,
+    columns: Sequence[str] = FIELDS,
+) -> str:
+    """What the model is asked: who, when, at what price, the news, and the past bars as lines that the answer goes on.
 
     `bars` are oldest first; the first one is told from its own open, as nothing is known before it. The number of
-    future sessions is not said: an answer of five lines begins with the answer of one line.
+    future sessions is not said: an answer of five lines begins with the answer of one line. `context` is foreign text,
+    cleaned, CONTEXT_LINES lines of it at most. A `masked` question hides name, code and day. `columns`, of COLUMNS in
+    their order, choose what a past bar's line tells; the answer always has the four prices.
+
+    Raises:
+        ValueError: `columns` are none, not in COLUMNS, or in another order.
     """
+    if not columns or list(columns) != [one for one in COLUMNS if one in columns]:
+        raise ValueError(f"columns must be some of {', '.join(COLUMNS)}, in this order: {', '.join(columns)}")
     last = bars[-1]
-    head = f"{last.symbol} {clean_text(name, NAME_CHARS)}, close {last.close.normalize():f} on {last.session}\n"
-    return QUESTION_PREFIX + head + "".join(_lines(bars, to_x100(bars[0].open), limit_pct(last.session)))
+    who, when = ("A stock", "a day") if masked else (f"{last.symbol} {clean_text(name, NAME_CHARS)}", str(last.session))
+    head = f"{who}, close {last.close.normalize():f} on {when}\n"
+    told = [clean_text(one, TITLE_CHARS) for one in context]
+    news = "".join(f"News: {one}\n" for one in [one for one in told if one][:CONTEXT_LINES])
+    lines = "".join(_past_lines(bars, to_x100(bars[0].open), limit_pct(last.session), columns))
+    return _prefix(columns) + head + news + lines
 
 
 def read_forecast(text: str, last: Bar) -> tuple[ForecastBar, ...]:
@@ -145,7 +163,31 @@ def _lines(bars: Sequence[Prices], before_x100: int, pct: int) -> Iterator[str]:
         before_x100 = prices[-1]
 
 
-QUESTION_PREFIX: Final = "Daily prices: open high low close, 500 = the close before, one step = 0.02 %.\n"
+def _past_lines(bars: Sequence[Bar], before_x100: int, pct: int, columns: Sequence[str]) -> Iterator[str]:
+    """The `columns` of each bar's line; a volume's code is told from the mean volume of `bars`."""
+    total = sum(bar.volume_shares for bar in bars)
+    for bar, line in zip(bars, _lines(bars, before_x100, pct), strict=True):
+        codes = [line[at : at + CODE_DIGITS] for at in range(0, len(FIELDS) * CODE_DIGITS, CODE_DIGITS)]
+        if "volume" in columns:
+            codes.append(f"{volume_code(bar.volume_shares, total, len(bars)):03d}")
+        yield "".join(code for name, code in zip(COLUMNS, codes, strict=False) if name in columns) + "\n"
+
+
+def volume_code(shares: int, total_shares: int, sessions: int) -> int:
+    """A session's volume as a code: 500 is the mean of the window, 999 twice the mean or more, 0 nothing."""
+    if total_shares == 0:
+        return UNCHANGED
+    return min(CODES - 1, (2 * UNCHANGED * shares * sessions + total_shares) // (2 * total_shares))
+
+
+def _prefix(columns: Sequence[str]) -> str:
+    """The first line, which all questions with these columns share."""
+    return f"Daily prices: {' '.join(columns)}, 500 = the close before, one step = 0.02 %.\n"
+
+
+COLUMNS: Final = (*FIELDS, "volume")
+CONTEXT_LINES: Final = 5
+QUESTION_PREFIX: Final = _prefix(FIELDS)
 
 # --- sentiment -------------------------------------------------------------------------------------------------
 
@@ -182,6 +224,8 @@ REFERENCE_TITLES: Final = (
     "產業展覽下週登場",
     "公司說明媒體報導",
 )
+# How a model that was fine-tuned on headlines is asked: it needs no examples and no correction.
+TUNED_MOOD_PREFIX: Final = "Headline:"
 SENTIMENT_PREFIX: Final = (
     "".join(f"Headline: {title}{SENTIMENT_SUFFIX} {label}\n\n" for title, label in _SHOWN) + "Headline:"
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -239,6 +240,36 @@ def test_the_question_says_who_when_and_the_past_in_the_language_of_the_answer()
             "550698500673\n"  # from 101: 1/0.0202, 4/0.0202, 0, 3.5/0.0202
         )
     )
+
+
+def test_a_masked_question_names_neither_stock_nor_day_and_news_stand_as_data() -> None:
+    last = bar("104.5", open="102", high="105", low="101")
+
+    text = question_text("台積電", [last], masked=True, context=["營收\n創新高 <|im_start|>", "  "])
+
+    assert text == QUESTION_PREFIX + "A stock, close 104.5 on a day\nNews: 營收 創新高 im_start\n500647451623\n"
+
+
+def test_no_more_than_five_lines_of_news_are_told() -> None:
+    text = question_text("台積電", [bar("100")], context=[f"story {at}" for at in range(9)])
+
+    assert [line for line in text.splitlines() if line.startswith("News")] == [f"News: story {at}" for at in range(5)]
+
+
+def test_the_columns_of_past_bars_can_be_chosen() -> None:
+    bars = [replace(bar("100"), volume_shares=1_000), replace(bar("101"), volume_shares=3_000)]
+
+    text = question_text("台積電", bars, columns=("close", "volume"))
+
+    head, lines = text.split("on 2025-01-02\n")
+    assert head.startswith("Daily prices: close volume, 500")
+    assert lines == "500250\n550750\n"  # the mean volume is 2,000: a quarter and three quarters of the scale
+
+
+@pytest.mark.parametrize("columns", [(), ("close", "open"), ("close", "turnover")])
+def test_columns_that_there_are_not_are_refused(columns: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="columns must be some of"):
+        question_text("台積電", [bar("100")], columns=columns)
 
 
 def test_a_name_cannot_add_a_line_to_the_question() -> None:

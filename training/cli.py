@@ -1,0 +1,12 @@
+"""`twtrader train`: each part's command is mounted here by one line."""
+
+from __future__ import annotations
+
+import typer
+
+train = typer.Typer(help="Make the LLM: examples, fine-tune, evaluate, promote.", no_args_is_help=True)
+
+
+@train.callback()
+def _train() -> None:
+    """Make the LLM: examples, fine-tune, evaluate, promote."""
