@@ -406,7 +406,8 @@ def _cell(value: Any) -> str:
 
 def _csv_line(cells: Iterable[str]) -> bytes:
     line = StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
+    # All quoted: left to itself, the writer leaves a lone carriage return bare, and a reader sees a new row.
+    csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
     return line.getvalue().encode()
 
 
