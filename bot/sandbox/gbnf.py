@@ -27,7 +27,7 @@ def regex_of(grammar: str) -> str:
     """
     starts = list(_RULE.finditer(grammar))
     ends = [*(start.start() for start in starts[1:]), len(grammar)]
-    rules = {start[1]: grammar[start.end() : end].strip() for start, end in zip(starts, ends, strict=True)}
+    rules = {start[1]: grammar[start.end() : end].strip() for start, end in zip(starts, ends, strict=False)}
     if "root" not in rules:
         raise Refused("failed to parse grammar: no rule root")
     return _expression("root", rules, 0)
