@@ -327,7 +327,7 @@ def copy_bars(folder: Path, scramble_after: date | None = None) -> Path:
             rows = [row for row in csv.DictReader(file) if row["date"] >= "2022-01-01"]
         for row in rows:
             if scramble_after and row["date"] > scramble_after.isoformat():
-                row |= dict.fromkeys(("open", "high", "low", "close"), str(100 + draw.randrange(5)))
+                row.update(dict.fromkeys(("open", "high", "low", "close"), str(100 + draw.randrange(5))))
         with (folder / f"{code}.csv").open("w", newline="", encoding="utf-8") as file:
             out = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
             out.writeheader()

@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -194,7 +195,7 @@ def _fill(db: object, codes: tuple[str, ...], first: date, last: date) -> None:
         ]  # fmt: skip
         for one in bars:
             MarketStore(db).add_bars(through_the_gate(one), at(one.session))
-        closes = {later.session: earlier.close for earlier, later in zip(bars, bars[1:], strict=False)}
+        closes = {later.session: earlier.close for earlier, later in pairwise(bars)}
         events = [
             ExRight(
                 symbol=code, ex_date=day, kind="dividend", previous_x100=to_x100(closes[day]),
@@ -214,6 +215,6 @@ def test_no_real_window_holds_a_code_that_was_cut_off_at_the_limit() -> None:
             read = ours.bars[asked - 19 : asked + 6]
             assert (read[-1].session - read[0].session).days < 50  # 25 sessions, the Lunar New Year among them
             pct = Decimal(limit_pct(read[-1].session)) / 100
-            for before, after in zip(read, read[1:], strict=False):
+            for before, after in pairwise(read):
                 if after.session not in {event.ex_date for event in ours.events}:
                     assert abs(after.close / before.close - 1) < pct + Decimal("0.005")
