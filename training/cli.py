@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from training.dataset_cli import dataset_command
+from training.teacher_cli import teacher_command
 
 train = typer.Typer(help="Make the LLM: examples, fine-tune, evaluate, promote.", no_args_is_help=True)
 
@@ -15,3 +16,4 @@ def _train() -> None:
 
 
 train.command("dataset")(dataset_command)
+train.command("teacher")(teacher_command)
