@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from training.dataset_cli import dataset_command
+from training.sft_cli import sft_command
 from training.teacher_cli import teacher_command
 
 train = typer.Typer(help="Make the LLM: examples, fine-tune, evaluate, promote.", no_args_is_help=True)
@@ -17,3 +18,4 @@ def _train() -> None:
 
 train.command("dataset")(dataset_command)
 train.command("teacher")(teacher_command)
+train.command("sft")(sft_command)

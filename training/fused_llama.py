@@ -205,7 +205,7 @@ class FusedLlama(nn.Module):
 
     def weights(self) -> dict[str, Tensor]:
         """All weights under transformers' names, in bf16 on the CPU; for a model whose weights were all trained."""
-        told = {"model.embed_tokens.weight": self.embed, "model.norm.weight": self.norm}
+        told: dict[str, Tensor] = {"model.embed_tokens.weight": self.embed, "model.norm.weight": self.norm}
         if self.head is not None:
             told["lm_head.weight"] = self.head
         for at, block in enumerate(self.layers):

@@ -22,7 +22,7 @@ def encode_records(tokenizer: Any, records: Iterable[Record], max_length: int, s
     for line, record in enumerate(records, start=1):
         asked = _question_ids(tokenizer, record)
         answered = _ids(tokenizer, record.output)
-        if record.kind == "analysis" and end is not None:  # free text must learn to stop; the others have a fixed length
+        if record.kind == "analysis" and end is not None:  # free text must learn where to stop
             answered = [*answered, end]
         where = f"{side} line {line} ({record.kind}{f', {record.symbol} {record.as_of}' if record.symbol else ''})"
         if not asked or not answered:

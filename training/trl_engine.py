@@ -1,0 +1,238 @@
+"""transformers, peft and trl's SFTTrainer, on the CPU or CUDA; through unsloth's loader where that is asked for.
+
+Slower than training.fused_engine, and for everything that it does not do: 4 and 8 bits, and models of other shapes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from bot.errors import Refused
+from bot.train_config import TrainConfig
+from training.loop import plan_of
+from training.packs import Tokens
+from training.progress import Progress
+from training.run_folder import ADAPTER
+
+STATES: Final = "states"
+OPTIMISERS: Final = {"adamw": "adamw_torch", "adamw_8bit": "adamw_8bit", "sgd": "sgd"}
+
+
+def train_trl(
+    path: Path,
+    examples: Sequence[Tokens],
+    valid: Sequence[Tokens],
+    knobs: TrainConfig,
+    out: Path,
+    watch: Callable[[Progress, int], None],
+) -> Progress:
+    """Train the model in the folder `path` and write what came out to `out`/.adapter.
+
+    Raises:
+        Refused: the loss is no number any more.
+    """
+    model, tokenizer = _load_unsloth(path, knobs) if knobs.engine == "unsloth" else _load(path, knobs)
+    from transformers import EarlyStoppingCallback, TrainerCallback
+
+    plan = plan_of(knobs, len(examples))
+    teller = _teller(TrainerCallback)(examples, knobs, plan.steps, watch)
+    callbacks = [teller, *([EarlyStoppingCallback(knobs.patience)] if knobs.patience and valid else [])]
+    trainer = _trainer_kind()(
+        model=model,
+        args=_arguments(knobs, out, plan.steps, plan.steps_an_epoch, judged=bool(valid), packing=_can_pack(model)),
+        train_dataset=_dataset(examples),
+        eval_dataset=_dataset(valid) if valid else None,
+        processing_class=tokenizer,
+        callbacks=callbacks,
+    )
+    states = out / STATES
+    trainer.train(resume_from_checkpoint=True if any(states.glob("checkpoint-*")) else None)
+    folder = out / f".{ADAPTER}"
+    trainer.model.save_pretrained(folder, safe_serialization=True)
+    if knobs.method == "full":
+        tokenizer.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
+    now: Progress = teller.now
+    return now
+
+
+def _load(path: Path, knobs: TrainConfig) -> tuple[Any, Any]:
+    """The base with its low-rank changes, as transformers and peft make them."""
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    cuda = torch.cuda.is_available()
+    told: dict[str, Any] = {"dtype": torch.bfloat16 if cuda and knobs.method != "full" else torch.float32}
+    if knobs.method == "qlora":
+        told["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    elif knobs.method == "8bit":
+        told["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
+    base = AutoModelForCausalLM.from_pretrained(
+        path, local_files_only=True, trust_remote_code=False, use_safetensors=True, **told
+    )
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    if cuda:
+        base = base.cuda()
+    if knobs.method == "full":
+        return base, tokenizer
+    if knobs.method in {"qlora", "8bit"}:
+        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=knobs.checkpointing == "on")
+    torch.manual_seed(knobs.seed)
+    lora = LoraConfig(
+        r=knobs.rank,
+        lora_alpha=knobs.alpha,
+        lora_dropout=knobs.dropout,
+        target_modules=sorted(knobs.targets),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(base, lora), tokenizer
+
+
+def _load_unsloth(path: Path, knobs: TrainConfig) -> tuple[Any, Any]:
+    """The same through unsloth, which imports only where there is a GPU."""
+    from unsloth import FastLanguageModel
+
+    base, tokenizer = FastLanguageModel.from_pretrained(
+        model_name=str(path),
+        max_seq_length=knobs.max_length,
+        dtype=torch.bfloat16,
+        load_in_4bit=knobs.method == "qlora",
+        load_in_8bit=knobs.method == "8bit",
+        local_files_only=True,
+    )
+    model = FastLanguageModel.get_peft_model(
+        base,
+        r=knobs.rank,
+        lora_alpha=knobs.alpha,
+        lora_dropout=knobs.dropout,
+        target_modules=list(knobs.targets),
+        random_state=knobs.seed,
+        use_gradient_checkpointing="unsloth" if knobs.checkpointing == "on" else False,
+    )
+    return model, tokenizer
+
+
+def _trainer_kind() -> Any:
+    """trl's trainer. Its loss is a Triton kernel; without a GPU the model's own loss takes that place."""
+    from transformers import Trainer
+    from trl import SFTTrainer
+
+    if torch.cuda.is_available():
+        return SFTTrainer
+
+    class PlainLossTrainer(SFTTrainer):  # type: ignore[misc]
+        def compute_loss(self, *given: Any, **named: Any) -> Any:
+            return Trainer.compute_loss(self, *given, **named)
+
+    return PlainLossTrainer
+
+
+def _arguments(knobs: TrainConfig, out: Path, steps: int, steps_an_epoch: int, *, judged: bool, packing: bool) -> Any:
+    """Our knobs in trl's words."""
+    from trl import SFTConfig
+
+    every = max(1, min(steps, steps_an_epoch // knobs.evals_per_epoch))
+    cuda = torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(out / STATES),
+        max_length=knobs.max_length,
+        packing=knobs.packing and packing,
+        eval_packing=False,
+        completion_only_loss=True,
+        loss_type="nll",  # trl's chunked one needs Triton
+        per_device_train_batch_size=knobs.batch,
+        per_device_eval_batch_size=knobs.batch,
+        gradient_accumulation_steps=knobs.accumulation,
+        max_steps=steps,
+        learning_rate=knobs.learning_rate,
+        lr_scheduler_type=knobs.scheduler,
+        warmup_steps=math.ceil(knobs.warmup * steps),
+        optim=OPTIMISERS[knobs.optimiser],
+        weight_decay=knobs.weight_decay,
+        max_grad_norm=knobs.clip,
+        label_smoothing_factor=knobs.smoothing,
+        gradient_checkpointing=knobs.checkpointing == "on",
+        logging_steps=knobs.logging_steps,
+        eval_strategy="steps" if judged else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every if judged else min(steps, 100),
+        save_total_limit=2,
+        load_best_model_at_end=judged,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        seed=knobs.seed,
+        data_seed=knobs.seed,
+        bf16=cuda,
+        use_cpu=not cuda,
+        report_to=[],  # our own log writes TensorBoard's curves for every engine
+        disable_tqdm=True,
+        dataloader_pin_memory=cuda,
+    )
+
+
+def _can_pack(model: Any) -> bool:
+    """Trl keeps packed examples apart only with FlashAttention; without it they would see each other."""
+    return "flash" in str(getattr(model.config, "_attn_implementation", ""))
+
+
+def _dataset(examples: Sequence[Tokens]) -> Any:
+    """Token ids, and a mask that is 1 on the answer: the loss counts nothing else."""
+    from datasets import Dataset
+
+    return Dataset.from_dict(
+        {
+            "input_ids": [list(one.ids) for one in examples],
+            "completion_mask": [[0] * one.answer + [1] * (len(one.ids) - one.answer) for one in examples],
+        }
+    )
+
+
+def _teller(callback: Any) -> Any:
+    """A trainer's callback that tells `watch` of the progress; its base class comes with transformers."""
+
+    class Teller(callback):  # type: ignore[misc]
+        """Counts tokens and seconds, and keeps the best validation loss."""
+
+        def __init__(
+            self, examples: Sequence[Tokens], knobs: TrainConfig, steps: int, watch: Callable[[Progress, int], None]
+        ) -> None:
+            mean = sum(len(one.ids) for one in examples) / len(examples)
+            self._step_tokens = mean * knobs.batch * knobs.accumulation
+            self._steps, self._watch = steps, watch
+            self.now, self._began, self._first = Progress(), time.monotonic(), 0
+
+        def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+            """From where the run goes on."""
+            self._began, self._first = time.monotonic(), state.global_step
+
+        def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float], **_: Any) -> None:
+            """A line of loss, or a validation."""
+            done = state.global_step
+            seconds = time.monotonic() - self._began
+            tokens = round((done - self._first) * self._step_tokens)
+            now = replace(self.now, step=done, tokens=tokens, seconds=seconds)
+            if "loss" in logs:
+                if not math.isfinite(logs["loss"]):
+                    raise Refused("the loss is no number any more: a smaller learning rate may help")
+                now = replace(now, loss=logs["loss"], learning_rate=logs.get("learning_rate", 0.0))
+            if "eval_loss" in logs:
+                now = replace(now, valid_loss=logs["eval_loss"])
+                if logs["eval_loss"] < now.best_loss:
+                    now = replace(now, best_loss=logs["eval_loss"], best_step=done)
+            self.now = now
+            self._watch(now, self._steps)
+
+    return Teller
