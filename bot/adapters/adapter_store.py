@@ -191,6 +191,25 @@ def adapter_folders(models: Path) -> list[Path]:
     return sorted(path.parent for path in (models / FOLDER).glob(f"*/{MANIFEST}"))
 
 
+def adapter_at(told: str, models: Path) -> Path | None:
+    """The adapter's folder that `told` names, in models/adapters/ or as a path; None where no adapter lies there."""
+    for path in (models / FOLDER / told, Path(told).expanduser()):
+        if (path / MANIFEST).is_file():
+            return path
+    return None
+
+
+def verify_adapter(folder: Path, models: Path) -> AdapterManifest:
+    """As `read_adapter`, and its base must be here and be the right one.
+
+    Raises:
+        Refused: anything is missing, changed, of a kind that is never loaded, or does not belong together.
+    """
+    manifest = read_adapter(folder)
+    check_base(manifest, find_model(manifest.base, models))
+    return manifest
+
+
 def fingerprint(manifest: AdapterManifest) -> str:
     """12 hex digits that stand for all that makes this adapter's answers: weights, scale, and how it is asked."""
     parts = (manifest.sha256[WEIGHTS], manifest.sha256[PEFT_CONFIG], manifest.mood, *manifest.columns)
