@@ -22,6 +22,7 @@ from bot.core.limits import Limits
 from bot.core.rule import BPS, Rules
 from bot.errors import ConfigError
 from bot.sweep_config import SweepConfig, check_knobs, unknown_knob_key
+from bot.train_config import TrainConfig
 
 TAIPEI: Final = ZoneInfo("Asia/Taipei")
 FillRule = Literal["open", "range", "touch"]
@@ -273,6 +274,7 @@ class Config:
     limits: Limits
     backtest: BacktestConfig
     sweep: SweepConfig
+    train: TrainConfig
 
     def __post_init__(self) -> None:
         """Refuse a history too short for a question, and a sweep over what the rule refuses."""
