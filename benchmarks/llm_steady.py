@@ -56,7 +56,10 @@ def main() -> None:
     device = pick_device(asked.device)
     config = load_config(asked.config).model
     config = dataclasses.replace(
-        config, device=device, name=asked.model or config.name, batch=asked.batch or config.batch
+        config,
+        device=device,
+        name=asked.model or config.name,
+        batch=asked.batch or (8 if device == "cpu" else config.batch),
     )
     alone, count = asked.alone or (8 if device == "cpu" else 200), asked.questions or (41 if device == "cpu" else 1000)
     questions = real_questions(count, asked.past, asked.future)
@@ -91,7 +94,7 @@ def arguments() -> argparse.Namespace:
     told.add_argument("--alone", type=int, default=0, help="how many are asked one by one too (CPU 8, GPU 200)")
     told.add_argument("--past", type=int, default=5)
     told.add_argument("--future", type=int, default=2)
-    told.add_argument("--batch", type=int, default=0)
+    told.add_argument("--batch", type=int, default=0, help="prompts together (CPU 8, GPU as the config says)")
     return told.parse_args()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import typer
-from builders import config
+from builders import REPO, config
 from typer.testing import CliRunner
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -35,8 +35,10 @@ from bot.adapters.adapter_store import (  # noqa: E402
     write_adapter,
 )
 from bot.adapters.model_store import sha256_of, weights_sha256  # noqa: E402
+from bot.config import load_config  # noqa: E402
 from bot.errors import Refused  # noqa: E402
 from bot.llm_cli import model_app  # noqa: E402
+from bot.rehearsal import write_rehearsal_config  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +250,18 @@ def test_the_config_names_none_one_by_name_or_a_folder(models: Path, adapter: Pa
     assert adapter_folders(models) == [models / "adapters/mine"]
     with pytest.raises(Refused, match=r"^adapter other is neither in models/adapters/ nor a folder$"):
         find_adapter(model_config(models, adapter="other"))
+
+
+def test_a_rehearsal_finds_the_adapter_where_the_original_says(models: Path, tmp_path: Path) -> None:
+    original = models / "config.toml"
+    text = (REPO / "config.toml").read_text(encoding="utf-8")
+    original.write_text(text.replace('\nadapter = ""', '\nadapter = "adapters/mine"'), encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    copy = tmp_path / "elsewhere/copy.toml"
+
+    write_rehearsal_config(original, copy, "http://127.0.0.1:1", {})
+
+    assert find_adapter(load_config(copy).model) == models / "adapters/mine"
 
 
 def test_promoted_means_the_live_one(models: Path) -> None:

@@ -295,6 +295,38 @@ def test_steady_batches_are_always_of_one_size_and_width_class() -> None:
     assert seen == [[3, 16], [5, 1], [17, 17], [40, 33]]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_recorded_answers_are_the_same_merged_or_beside(models: Path) -> None:
+    choices = answer_choices(make_tokenizer(1)) * 2
+    made = [
+        decoder_of(load_model(models / "tiny", "cuda", precision, models / "adapters/all"), 4, merge=merge)
+        for precision in ("bf16", "float32")
+        for merge in (True, False)
+    ]
+    assert all(isinstance(one, FusedDecoder) for one in made)
+
+    bf16, beside, exact, exact_beside = (one.choose(PREFIX, PROMPTS, choices) for one in made)
+    assert (bf16, exact) == (beside, exact_beside)
+    assert torch.equal(made[0].scores(PREFIX, PROMPTS, LABELS), made[1].scores(PREFIX, PROMPTS, LABELS))
+    expected = flat(dense_scores(dense(models, "all"), PROMPTS))
+    assert flat(made[3].scores(PREFIX, PROMPTS, LABELS).tolist()) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["8bit", "4bit"])
+def test_on_a_gpu_quantised_answers_do_not_depend_on_neighbours(models: Path, precision: str) -> None:
+    pytest.importorskip("bitsandbytes")
+    asked = [question(name, past) for name, past in MIXED]
+    told = {"adapter": "all", "device": "cuda", "precision": precision, "batch": 4}
+    engine = TransformersEngine(model_config(models, **told))
+
+    assert isinstance(engine._decoder, Decoder)  # never fused
+    assert engine._decoder.steady
+    assert f":{precision}+all@" in engine.model
+    together = engine.forecast(asked)
+    assert together == [engine.forecast([one])[0] for one in asked]
+
+
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 
