@@ -113,19 +113,27 @@ def rows_in(reply: Mapping[str, Any], structured: Structured, sessions: int) -> 
         Unreadable: it holds none.
     """
     text = _text_in(_choice_in(reply))
-    if structured == "json_schema":
-        try:
-            lines = json.loads(text)["lines"]
-        except (ValueError, TypeError, KeyError, RecursionError) as wrong:
-            raise Unreadable(NOT_AN_ANSWER) from wrong
-        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-            raise Unreadable(NOT_AN_ANSWER)
-    else:
-        lines = text.strip().split("\n")
-    wanted = lines[:sessions]
-    if len(wanted) < sessions or not all(re.fullmatch(ROW, line, re.ASCII) for line in wanted):
+    if structured != "json_schema":
+        return checked_rows(text, sessions)
+    try:
+        lines = json.loads(text)["lines"]
+    except (ValueError, TypeError, KeyError, RecursionError) as wrong:
+        raise Unreadable(NOT_AN_ANSWER) from wrong
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise Unreadable(NOT_AN_ANSWER)
-    return "".join(f"{line}\n" for line in wanted)
+    return checked_rows("\n".join(lines), sessions)
+
+
+def checked_rows(text: str, sessions: int) -> str:
+    """The first `sessions` lines of `text` in the answer language, blank space around it left off.
+
+    Raises:
+        Unreadable: they are not in it.
+    """
+    lines = text.strip().split("\n")[:sessions]
+    if len(lines) < sessions or not all(re.fullmatch(ROW, line, re.ASCII) for line in lines):
+        raise Unreadable(NOT_AN_ANSWER)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def tokens_in(reply: Mapping[str, Any]) -> int:
