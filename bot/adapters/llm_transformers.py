@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from datetime import date
 from itertools import groupby
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -58,8 +59,9 @@ class TransformersEngine:
         self._choices = answer_choices(self._tokenizer)
         self._mood_labels = label_ids(self._tokenizer)
         self._batch = config.batch or USUAL_BATCH[device]
-        weights = load_model(path, device, config.precision, folder)
-        self._decoder = decoder_of(weights, self._batch, merge=config.merge)
+        self._weights = load_model(path, device, config.precision, folder, through=config.engine)
+        # Style "seed" goes on using the model itself, of which the fused decoder would leave nothing.
+        self._decoder = decoder_of(self._weights, self._batch, merge=config.merge, fuse=config.style != "seed")
         self._usual: Tensor | None = None  # the labels' scores of an ordinary headline
 
     @property
@@ -67,12 +69,27 @@ class TransformersEngine:
         """The model's name and the first 12 hex digits of the sha256 of its weights, and its adapter's."""
         return self._name
 
+    @property
+    def weights(self) -> Any:
+        """The loaded model, for who uses it otherwise; of use in style "seed" only."""
+        return self._weights
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._tokenizer
+
+    @property
+    def trained_until(self) -> date:
+        """The last day that the model can know of."""
+        return self._trained_until
+
     def forecast(self, questions: Sequence[Question]) -> list[Forecast | None]:
         """An answer for each question, in order; None where a question does not fit into the model's window."""
         texts = [self._question_text(one) for one in questions]
         first_line = texts[0].partition("\n")[0] + "\n" if texts else ""  # the same in all of them
-        prefix = self._encode(first_line, start=True)
-        asked = [self._encode(text.removeprefix(first_line)) for text in texts]
+        prefix = self.encode(first_line, start=True)
+        asked = [self.encode(text.removeprefix(first_line)) for text in texts]
         answers: list[Forecast | None] = [None] * len(questions)
         places = sorted(range(len(questions)), key=lambda at: questions[at].future_sessions)
         for sessions, group in groupby(places, key=lambda at: questions[at].future_sessions):
@@ -110,14 +127,14 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Give the memory back as far as Python does; a child process is what gives it back for certain."""
-        del self._decoder
+        del self._decoder, self._weights
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def _label_scores(self, titles: Sequence[str]) -> Tensor:
         """The labels' log scores, titles x labels, in one pass; the shared beginning is read once for all."""
-        prefix = self._encode(prompt.TUNED_MOOD_PREFIX if self._tuned else prompt.SENTIMENT_PREFIX, start=True)
-        asked = [self._encode(prompt.sentiment_text(title)) for title in titles]
+        prefix = self.encode(prompt.TUNED_MOOD_PREFIX if self._tuned else prompt.SENTIMENT_PREFIX, start=True)
+        asked = [self.encode(prompt.sentiment_text(title)) for title in titles]
         places = sorted(range(len(asked)), key=lambda at: len(asked[at]))  # alike in length, so little padding
 
         def score(batch: Sequence[int]) -> list[Tensor]:
@@ -145,7 +162,7 @@ class TransformersEngine:
             return steady_batches(places, [len(asked[at]) for at in places], self._batch, run)
         return in_batches(places, self._batch, run)
 
-    def _encode(self, text: str, *, start: bool = False) -> list[int]:
+    def encode(self, text: str, *, start: bool = False) -> list[int]:
         """Token ids of `text`; nothing in it can become a special token. `start` adds the model's own first token."""
         ids: list[int] = self._tokenizer(text, add_special_tokens=start, split_special_tokens=True)["input_ids"]
         return ids

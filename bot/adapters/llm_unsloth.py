@@ -11,7 +11,7 @@ from bot.errors import Refused
 _ENVIRONMENT: Final = {"UNSLOTH_DISABLE_STATISTICS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def load_unsloth(path: Path, precision: str) -> Any:
+def load_unsloth(path: Path, device: str, precision: str) -> Any:
     """The model in `path` as unsloth loads it: bf16, or with 4 bits NF4.
 
     Raises:
@@ -19,8 +19,8 @@ def load_unsloth(path: Path, precision: str) -> Any:
     """
     import torch
 
-    if not torch.cuda.is_available():
-        raise Refused("engine unsloth needs CUDA, and this machine has none")
+    if device != "cuda":
+        raise Refused("engine unsloth needs CUDA, and this machine has none or the config says device cpu")
     if precision not in {"auto", "bf16", "4bit"}:
         raise Refused(f"engine unsloth knows no precision {precision}: use auto, bf16 or 4bit")
     os.environ.update(_ENVIRONMENT)

@@ -21,7 +21,7 @@ from bot.adapters.adapter_store import engine_name, find_adapter, read_adapter_m
 from bot.adapters.engine_ways import require_engine
 from bot.adapters.llm_answer import label_ids
 from bot.adapters.llm_wire import Unreadable, checked_rows, rows_regex
-from bot.adapters.model_store import check_weights, find_model, read_manifest
+from bot.adapters.model_store import check_files, find_model, read_manifest
 from bot.config import ModelConfig
 from bot.core import prompt
 from bot.core.forecast import Forecast, ForecastBar, Sentiment
@@ -55,7 +55,7 @@ class VllmEngine:
         if config.device == "cpu" or not torch.cuda.is_available():
             raise Refused("engine vllm needs CUDA, and this machine has none or the config says device cpu")
         path, adapter = find_model(config.name, config.folder), find_adapter(config)
-        check_weights(path)
+        check_files(path)
         self._config = config
         self._name = engine_name(config)
         self._missed: Counter[str] = Counter()
@@ -101,7 +101,7 @@ class VllmEngine:
     def sentiment(self, titles: Sequence[str]) -> list[Sentiment]:
         """The mood of each headline, in order: the probabilities of the three labels as the next word.
 
-        As with our own engine, they are seen relative to ordinary headlines, unless the adapter learned them as they are.
+        As with our own engine, they are seen relative to ordinary headlines, unless an adapter learned otherwise.
         """
         self._missed.clear()
         if not titles:
