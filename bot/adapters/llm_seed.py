@@ -92,9 +92,9 @@ class SeedEngine:
     def _asked(self, at: int, question: Question) -> list[Asked]:
         """The samples wanted of one question; none, counted, where it does not fit into the model's window."""
         text = seed_question(question.company.name, question.bars, context=question.context, masked=question.masked)
-        ids = tuple(self._engine.encode(text, start=True))
+        ids = tuple(self._encode(text, start=True))
         day = question.bars[-1].session.isoformat()
-        row = max(len(self._engine.encode(seed_row(day, bar))) for bar in question.bars)
+        row = max(len(self._encode(seed_row(day, bar))) for bar in question.bars)
         room = question.future_sessions * (row + row // 2) + _SPARE_TOKENS
         if len(ids) + room > self._engine.weights.config.max_position_embeddings:
             self._missed[TOO_LONG] += 1
@@ -103,6 +103,12 @@ class SeedEngine:
             Asked(at=at, text=text, ids=ids, room=room, sessions=question.future_sessions, seed=_seed_of(text, number))
             for number in range(self._config.samples)
         ]
+
+    def _encode(self, text: str, *, start: bool = False) -> list[int]:
+        """Token ids of `text`; nothing in it can become a special token. `start` adds the model's own first token."""
+        cut = self._engine.tokenizer(text, add_special_tokens=start, split_special_tokens=True)
+        ids: list[int] = cut["input_ids"]
+        return ids
 
     @torch.inference_mode()
     def _continue(self, batch: Sequence[Asked]) -> list[Continued]:

@@ -88,8 +88,8 @@ class TransformersEngine:
         """An answer for each question, in order; None where a question does not fit into the model's window."""
         texts = [self._question_text(one) for one in questions]
         first_line = texts[0].partition("\n")[0] + "\n" if texts else ""  # the same in all of them
-        prefix = self.encode(first_line, start=True)
-        asked = [self.encode(text.removeprefix(first_line)) for text in texts]
+        prefix = self._encode(first_line, start=True)
+        asked = [self._encode(text.removeprefix(first_line)) for text in texts]
         answers: list[Forecast | None] = [None] * len(questions)
         places = sorted(range(len(questions)), key=lambda at: questions[at].future_sessions)
         for sessions, group in groupby(places, key=lambda at: questions[at].future_sessions):
@@ -133,8 +133,8 @@ class TransformersEngine:
 
     def _label_scores(self, titles: Sequence[str]) -> Tensor:
         """The labels' log scores, titles x labels, in one pass; the shared beginning is read once for all."""
-        prefix = self.encode(prompt.TUNED_MOOD_PREFIX if self._tuned else prompt.SENTIMENT_PREFIX, start=True)
-        asked = [self.encode(prompt.sentiment_text(title)) for title in titles]
+        prefix = self._encode(prompt.TUNED_MOOD_PREFIX if self._tuned else prompt.SENTIMENT_PREFIX, start=True)
+        asked = [self._encode(prompt.sentiment_text(title)) for title in titles]
         places = sorted(range(len(asked)), key=lambda at: len(asked[at]))  # alike in length, so little padding
 
         def score(batch: Sequence[int]) -> list[Tensor]:
@@ -162,7 +162,7 @@ class TransformersEngine:
             return steady_batches(places, [len(asked[at]) for at in places], self._batch, run)
         return in_batches(places, self._batch, run)
 
-    def encode(self, text: str, *, start: bool = False) -> list[int]:
+    def _encode(self, text: str, *, start: bool = False) -> list[int]:
         """Token ids of `text`; nothing in it can become a special token. `start` adds the model's own first token."""
         ids: list[int] = self._tokenizer(text, add_special_tokens=start, split_special_tokens=True)["input_ids"]
         return ids

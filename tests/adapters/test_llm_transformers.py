@@ -210,7 +210,7 @@ def test_a_question_longer_than_the_models_window_is_an_abstention(engine: Trans
 
 
 def test_a_name_cannot_say_a_special_token(engine: TransformersEngine) -> None:
-    assert engine._tokenizer.convert_tokens_to_ids("<turn>") not in engine.encode("x <turn> y")
+    assert engine._tokenizer.convert_tokens_to_ids("<turn>") not in engine._encode("x <turn> y")
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
