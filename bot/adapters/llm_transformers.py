@@ -59,9 +59,11 @@ class TransformersEngine:
         self._choices = answer_choices(self._tokenizer)
         self._mood_labels = label_ids(self._tokenizer)
         self._batch = config.batch or USUAL_BATCH[device]
-        self._weights = load_model(path, device, config.precision, folder, through=config.engine)
-        # Style "seed" goes on using the model itself, of which the fused decoder would leave nothing.
-        self._decoder = decoder_of(self._weights, self._batch, merge=config.merge, fuse=config.style != "seed")
+        weights = load_model(path, device, config.precision, folder, through=config.engine)
+        # Style "seed" goes on using the model itself; beside the fused decoder it would be in memory twice.
+        free = config.style == "seed"
+        self._decoder = decoder_of(weights, self._batch, merge=config.merge, fuse=not free)
+        self._weights = weights if free else None
         self._usual: Tensor | None = None  # the labels' scores of an ordinary headline
 
     @property
@@ -71,7 +73,7 @@ class TransformersEngine:
 
     @property
     def weights(self) -> Any:
-        """The loaded model, for who uses it otherwise; of use in style "seed" only."""
+        """The loaded model, in style "seed"; None otherwise."""
         return self._weights
 
     @property
