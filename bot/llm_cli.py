@@ -115,7 +115,7 @@ def print_forecast(
     """
     from rich.console import Console
 
-    from bot.ports import Question
+    from bot.ports import Explains, Question
     from bot.wiring import engine_of
 
     if len(bars) < past:
@@ -127,7 +127,9 @@ def print_forecast(
     finally:
         engine.close()
     if forecast is None:
-        raise EngineFailed(f"{company.symbol}: the question does not fit into the window of {engine.model}")
+        reasons = engine.abstentions if isinstance(engine, Explains) else {}
+        why = ", ".join(reasons) or "the question does not fit into its window"
+        raise EngineFailed(f"{company.symbol}: no forecast from {engine.model}: {why}")
     if as_json:
         typer.echo(_json(forecast))
     else:

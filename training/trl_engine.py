@@ -125,7 +125,7 @@ def _load_unsloth(path: Path, knobs: TrainConfig) -> tuple[Any, Any]:
 
 
 def _trainer_kind() -> Any:
-    """trl's trainer. Its loss is a Triton kernel; without a GPU the model's own loss takes that place."""
+    """Trl's trainer. Its loss is a Triton kernel; without a GPU the model's own loss takes that place."""
     from transformers import Trainer
     from trl import SFTTrainer
 

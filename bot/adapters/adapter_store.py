@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from bot.adapters.engine_ways import way_tag
 from bot.adapters.model_store import find_model, sha256_of, weights_sha256
 from bot.config import ModelConfig
 from bot.core.prompt import COLUMNS
@@ -219,7 +220,8 @@ def adapter_tag(manifest: AdapterManifest) -> str:
 def engine_name(config: ModelConfig) -> str:
     """The name of the weights that `config` means, as stored answers keep it; loads nothing.
 
-    `model@weights`, then `:4bit` or `:8bit` where the weights are quantised, then `+adapter@weights`.
+    `model@weights`, then `:4bit` or `:8bit` where the weights are quantised, then `+adapter@weights`, then the way of
+    running them where it is not our own decoder.
 
     Raises:
         Refused: the model or the adapter is not there, was changed, or they do not belong together.
@@ -230,10 +232,10 @@ def engine_name(config: ModelConfig) -> str:
     name = f"{config.name}@{weights[:12]}{quantised}"
     adapter = find_adapter(config)
     if adapter is None:
-        return name
+        return name + way_tag(config)
     manifest = read_adapter(adapter)
     _check_base_sha256(manifest, weights, path.name)
-    return name + adapter_tag(manifest)
+    return name + adapter_tag(manifest) + way_tag(config)
 
 
 # --- checks --------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import IO, Final
 import msgspec
 
 from bot.adapters.adapter_store import engine_name
+from bot.adapters.engine_ways import require_engine
 from bot.adapters.llm_worker import (
     Answer,
     Failed,
@@ -121,6 +122,7 @@ class ChildEngine:
     def _started(self, deadline: float) -> _Child:
         """A child that has loaded the model."""
         require_llm_packages()
+        require_engine(self._config)
         child = _Child(self.model)  # `model` refuses an absent one before anything starts
         try:
             ready = _checked(child.ask(Hello(config=self._config), deadline))

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from bot.adapters.llm_decoder import Decoder
 from bot.adapters.llm_fused import FusedDecoder, can_fuse
 from bot.adapters.llm_lora import put_adapter, settle_adapter
+from bot.adapters.llm_unsloth import load_unsloth
 from bot.errors import Refused
 
 QUANTISED: Final = frozenset({"8bit", "4bit"})
@@ -112,17 +113,28 @@ def quantisation(precision: str) -> BitsAndBytesConfig:
     )
 
 
-def load_model(path: Path, device: str, precision: str, adapter: Path | None) -> Any:
-    """The model in `path`, with the adapter on it if there is one; raises as `load_weights` and `put_adapter`."""
-    model = load_weights(str(path), device, precision)
+def load_model(path: Path, device: str, precision: str, adapter: Path | None, *, through: str = "transformers") -> Any:
+    """The model in `path`, with the adapter on it if there is one, loaded `through` transformers or unsloth.
+
+    Raises:
+        Refused: as `load_weights`, `load_unsloth` and `put_adapter`.
+    """
+    if through == "unsloth":
+        stay_offline()
+        model = load_unsloth(path, device, precision)
+    else:
+        model = load_weights(str(path), device, precision)
     if adapter is not None:
         put_adapter(model, adapter)
     return model
 
 
-def decoder_of(model: Any, rows: int, *, merge: bool = True) -> Decoder | FusedDecoder:
-    """The fastest way to run `model`: by hand on CUDA if its layers are plain, else through transformers."""
-    if model.device.type == "cuda" and can_fuse(model):
+def decoder_of(model: Any, rows: int, *, merge: bool = True, fuse: bool = True) -> Decoder | FusedDecoder:
+    """The fastest way to run `model`: by hand on CUDA if its layers are plain, else through transformers.
+
+    The first leaves nothing of `model`; without `fuse` it stays of use.
+    """
+    if fuse and model.device.type == "cuda" and can_fuse(model):
         return FusedDecoder(model, rows=rows, graphs=True, merge=merge)
     settle_adapter(model, merge=merge)
     return Decoder(model, steady=model.dtype != torch.float32)

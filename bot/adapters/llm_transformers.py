@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from datetime import date
 from itertools import groupby
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -58,14 +59,32 @@ class TransformersEngine:
         self._choices = answer_choices(self._tokenizer)
         self._mood_labels = label_ids(self._tokenizer)
         self._batch = config.batch or USUAL_BATCH[device]
-        weights = load_model(path, device, config.precision, folder)
-        self._decoder = decoder_of(weights, self._batch, merge=config.merge)
+        weights = load_model(path, device, config.precision, folder, through=config.engine)
+        # Style "seed" goes on using the model itself; beside the fused decoder it would be in memory twice.
+        free = config.style == "seed"
+        self._decoder = decoder_of(weights, self._batch, merge=config.merge, fuse=not free)
+        self._weights = weights if free else None
         self._usual: Tensor | None = None  # the labels' scores of an ordinary headline
 
     @property
     def model(self) -> str:
         """The model's name and the first 12 hex digits of the sha256 of its weights, and its adapter's."""
         return self._name
+
+    @property
+    def weights(self) -> Any:
+        """The loaded model, in style "seed"; None otherwise."""
+        return self._weights
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._tokenizer
+
+    @property
+    def trained_until(self) -> date:
+        """The last day that the model can know of."""
+        return self._trained_until
 
     def forecast(self, questions: Sequence[Question]) -> list[Forecast | None]:
         """An answer for each question, in order; None where a question does not fit into the model's window."""
@@ -110,7 +129,7 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Give the memory back as far as Python does; a child process is what gives it back for certain."""
-        del self._decoder
+        del self._decoder, self._weights
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
