@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from bot.core.foreign_text import storable
+
 # What a link carries for its publisher's statistics and nothing else: the same article with and without.
 _TRACKING: Final = re.compile(r"utm_.*|fbclid|gclid|mc_[ce]id|ref|ref_src|cmpid|guccounter", re.IGNORECASE)
 _CHINESE: Final = re.compile("[\u3400-\u9fff]")
@@ -32,6 +34,11 @@ class Story:
     fetched_at: datetime
     symbols: tuple[str, ...] = ()
     dated: bool = True
+
+    def __post_init__(self) -> None:
+        """Whoever sent it, a story can be stored: a lone surrogate in one headline must not cost an evening's news."""
+        for name in ("title", "url", "source", "language"):
+            object.__setattr__(self, name, storable(getattr(self, name)))
 
     @property
     def key(self) -> tuple[str, str]:
