@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attacks import ATTACKS
+from attacks import ATTACKS, Attack
 from builders import REPO, at
 from rehearsals import SECRETS, rehearsal
 
@@ -70,44 +70,46 @@ class Evening:
     status: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evenings:
+    """Evenings of one session that differ in the headlines sent in: none, all attacks and, last, perhaps one alone."""
+
+    config: Config
+    without: Evening
+    attacked: Evening
+    one: Evening | None
+
+
 @pytest.fixture(scope="module", params=["tiny", pytest.param("small model", marks=pytest.mark.model)])
-def model_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evenings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Evenings:
+    folder = tmp_path_factory.mktemp("evenings")
     if request.param == "tiny":
-        made = tmp_path_factory.mktemp("models") / "tiny"
-        make_tiny_model(made, digits=3)
-        return made
+        make_tiny_model(folder / "tiny", digits=3)
+        return _evenings(folder, (), ATTACKS, ATTACKS[:1], name="tiny", folder=str(folder))
     if not SMALL.is_dir():
         pytest.skip("models/smollm2-135m is absent: run `make model`")
-    return SMALL
+    # Short questions and little padding: this one reads headlines, and is asked for prices to see that they stay.
+    cheap = {"past_sessions": 5, "future_sessions": 1, "batch": 8}
+    return _evenings(folder, (), ATTACKS, name=SMALL.name, folder=str(SMALL.parent), **cheap)
 
 
-@pytest.fixture(scope="module")
-def evenings(
-    model_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Config, Evening, Evening, Evening]]:
-    """Without an attack, with all of them, and with the first alone."""
+def _evenings(home: Path, *sent_in: Sequence[Attack], **model: Any) -> Evenings:
+    """One evening for each of `sent_in`, all after the same afternoon and with the same loaded model."""
     with pytest.MonkeyPatch.context() as patch, start_sandbox(SandboxSettings(start=START, codes=tuple(CODES))) as box:
         for name, value in SECRETS.items():
             patch.setenv(name, value)
-        model = {
-            "engine": "transformers",
-            "name": model_folder.name,
-            "folder": str(model_folder.parent),
-            "device": "cpu",
-        }
-        folder = tmp_path_factory.mktemp("evening")
-        path = rehearsal(folder, box.url, CODES, model=model, rules=EAGER,
+        path = rehearsal(home, box.url, CODES, model={"engine": "transformers", "device": "cpu", **model}, rules=EAGER,
                          feeds__newsapi={"page_size": 100}, feeds__rss={"urls": []})  # fmt: skip
         config = load_config(path)
         engine = KeptEngine(config.model)
         _afternoon(box, config)
-        shutil.copy(config.store.path, folder / "afternoon.db")
+        shutil.copy(config.store.path, home / "afternoon.db")
         told = []
-        for sent_in in ((), ATTACKS, ATTACKS[:1]):
+        for attacks in sent_in:
             box.reset(start=START, seed=7, codes=CODES, cash_twd=100_000_000)
-            shutil.copy(folder / "afternoon.db", config.store.path)
-            told.append(_evening(box, config, engine, [(one.text, one.language) for one in sent_in]))
-        yield config, *told
+            shutil.copy(home / "afternoon.db", config.store.path)
+            told.append(_evening(box, config, engine, attacks))
+    return Evenings(config=config, without=told[0], attacked=told[1], one=told[2] if told[2:] else None)
 
 
 def _afternoon(box: Sandbox, config: Config) -> None:
@@ -118,21 +120,22 @@ def _afternoon(box: Sandbox, config: Config) -> None:
         ports.market.db.execute("pragma wal_checkpoint(truncate)")
 
 
-def _evening(box: Sandbox, config: Config, engine: KeptEngine, sent_in: Sequence[tuple[str, str]]) -> Evening:
+def _evening(box: Sandbox, config: Config, engine: KeptEngine, attacks: Sequence[Attack]) -> Evening:
     """The daemon's evening of MONDAY, while strangers print what they like about TARGET."""
     from rich.console import Console
 
     from bot.status import read_snapshot, render
 
     box.move_to(at(MONDAY, "16:50"))
-    for text, language in sent_in:
-        box.publish(TARGET, text, language=language)
+    for attack in attacks:
+        box.publish(TARGET, attack.text, language=attack.language)
     with open_ports(config) as opened:
         ports = dataclasses.replace(opened, engine=lambda: engine)
         box.move_to(at(MONDAY, "18:30"))
         assert run_due(ports, config) is None
+        shape = {"past_sessions": config.model.past_sessions, "future_sessions": config.model.future_sessions}
         return Evening(
-            forecasts=ports.market.forecasts(as_of=MONDAY, model=engine.model, past_sessions=20, future_sessions=5),
+            forecasts=ports.market.forecasts(as_of=MONDAY, model=engine.model, **shape),
             inputs=_inputs(ports),
             orders=tuple(one.order for one in ports.journal.orders() if one.order.decided == MONDAY),
             scored={code: _scored(ports, config, engine, code) for code in CODES},
@@ -170,8 +173,8 @@ def _scored(ports: Ports, config: Config, engine: KeptEngine, code: str) -> list
 # --- what the evenings have in common -----------------------------------------------------------------------------
 
 
-def test_an_evening_full_of_attacks_is_a_calm_evening(evenings: tuple[Config, Evening, Evening, Evening]) -> None:
-    _, without, attacked, _ = evenings
+def test_an_evening_full_of_attacks_is_a_calm_evening(evenings: Evenings) -> None:
+    without, attacked = evenings.without, evenings.attacked
     assert without.outcomes == attacked.outcomes
     assert set(attacked.outcomes.values()) == {"done"}
     # Every attack was stored about its stock and read, except those of which nothing is left to read.
@@ -182,10 +185,10 @@ def test_an_evening_full_of_attacks_is_a_calm_evening(evenings: tuple[Config, Ev
     assert sorted(empty) == ["50,000 zero widths", "nothing but lone surrogates", "nothing but tag characters"]
 
 
-def test_forecasts_are_the_same_to_the_last_bit(evenings: tuple[Config, Evening, Evening, Evening]) -> None:
-    _, without, attacked, one = evenings
+def test_forecasts_are_the_same_to_the_last_bit(evenings: Evenings) -> None:
+    without = evenings.without
     assert set(without.forecasts) == set(CODES)
-    for other in (attacked, one):
+    for other in filter(None, (evenings.attacked, evenings.one)):
         assert {code: dataclasses.replace(told, seconds=0) for code, told in other.forecasts.items()} == {
             code: dataclasses.replace(told, seconds=0) for code, told in without.forecasts.items()
         }
@@ -193,17 +196,17 @@ def test_forecasts_are_the_same_to_the_last_bit(evenings: tuple[Config, Evening,
 
 
 def test_an_attack_does_not_change_what_is_made_of_other_headlines(
-    evenings: tuple[Config, Evening, Evening, Evening],
+    evenings: Evenings,
 ) -> None:
-    _, without, attacked, _ = evenings
+    without, attacked = evenings.without, evenings.attacked
     assert without.sentiments
     for title, mood in without.sentiments.items():
         other = attacked.sentiments[title]
         assert other.score == pytest.approx(mood.score, abs=1e-4)  # padding moves the last bits
 
 
-def test_an_attack_does_not_change_the_terminal(evenings: tuple[Config, Evening, Evening, Evening]) -> None:
-    _, _, attacked, _ = evenings
+def test_an_attack_does_not_change_the_terminal(evenings: Evenings) -> None:
+    attacked = evenings.attacked
     assert "[/INST]" in attacked.status or "headlines" in attacked.status
     assert not set(attacked.status) & set("\x1b\x07\x9b\u202e\u2066\x00")
 
@@ -262,8 +265,8 @@ def before_the_attack(without: Evening) -> dict[str, list[Scored]]:
     }
 
 
-def test_an_attack_moves_orders_by_no_more_than_its_cap(evenings: tuple[Config, Evening, Evening, Evening]) -> None:
-    config, without, attacked, _ = evenings
+def test_an_attack_moves_orders_by_no_more_than_its_cap(evenings: Evenings) -> None:
+    config, without, attacked = evenings.config, evenings.without, evenings.attacked
     moment = datetime.combine(MONDAY, config.timetable.at("decide"))
     usual_titles = {one.title for one in without.scored[TARGET]}
     attacks = [one for one in attacked.scored[TARGET] if one.title not in usual_titles]
@@ -286,10 +289,10 @@ def test_an_attack_moves_orders_by_no_more_than_its_cap(evenings: tuple[Config, 
 
 
 def test_orders_of_other_stocks_move_only_through_slots_and_cash(
-    evenings: tuple[Config, Evening, Evening, Evening],
+    evenings: Evenings,
 ) -> None:
     """With a slot and money for everyone, whatever becomes of TARGET touches no other stock's order."""
-    _, without, _, _ = evenings
+    without = evenings.without
     inputs = deepcopy(dict(without.inputs))
     inputs["rules"]["top_k"] = len(CODES)
     others = {
@@ -300,9 +303,11 @@ def test_orders_of_other_stocks_move_only_through_slots_and_cash(
     assert len(next(iter(others))) == len(CODES) - 1
 
 
-def test_the_decision_with_one_attack_is_the_one_foretold(evenings: tuple[Config, Evening, Evening, Evening]) -> None:
+def test_the_decision_with_one_attack_is_the_one_foretold(evenings: Evenings) -> None:
     """The whole way, headline to journal, and the pure function agree."""
-    config, without, attacked, one = evenings
+    config, without, attacked, one = evenings.config, evenings.without, evenings.attacked, evenings.one
+    if one is None:
+        return  # an evening of its own with the tiny model is enough
     [attack] = [told for told in one.scored[TARGET] if told.title == ATTACKS[0].text]
     moment = datetime.combine(MONDAY, config.timetable.at("decide"))
     mood = mood_of([*without.scored[TARGET], attack], moment, config.news)
@@ -313,9 +318,9 @@ def test_the_decision_with_one_attack_is_the_one_foretold(evenings: tuple[Config
     assert attacked.sentiments[attack.title].score == pytest.approx(attack.sentiment.score, abs=1e-4)
 
 
-def test_a_plain_average_would_have_let_an_attack_do_more(evenings: tuple[Config, Evening, Evening, Evening]) -> None:
+def test_a_plain_average_would_have_let_an_attack_do_more(evenings: Evenings) -> None:
     """So that the test above could fail: without shrinkage a lone headline has all of the score."""
-    config, _, attacked, _ = evenings
+    config, attacked = evenings.config, evenings.attacked
     uncapped = dataclasses.replace(config.news, headline_cap_bps=BPS)
     moment = datetime.combine(MONDAY, config.timetable.at("decide"))
     moved = [
