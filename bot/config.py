@@ -22,7 +22,10 @@ from bot.core.limits import Limits
 from bot.core.mood import MoodRules
 from bot.core.rule import BPS, Rules
 from bot.errors import ConfigError
+from bot.server_config import ServerConfig
 from bot.sweep_config import SweepConfig, check_knobs, unknown_knob_key
+from bot.teacher_config import TeacherConfig
+from bot.train_config import TrainConfig
 
 TAIPEI: Final = ZoneInfo("Asia/Taipei")
 FillRule = Literal["open", "range", "touch"]
@@ -169,13 +172,16 @@ class HistoryConfig:
 
 
 LARGEST_BATCH: Final = 4_096  # more prompts than fit on any GPU at once
+MOST_SAMPLES: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """Which model answers, and how long it may take."""
 
-    engine: Literal["transformers", "naive"]
+    engine: Literal["transformers", "unsloth", "vllm", "openai", "naive"]
+    style: Literal["codes", "seed"]
+    samples: int
     name: str
     folder: Path
     device: Literal["auto", "cpu", "cuda"]
@@ -184,10 +190,18 @@ class ModelConfig:
     batch: int
     timeout_s: float
     trained_until: date
+    adapter: str
+    merge: bool
+    precision: Literal["auto", "float32", "bf16", "8bit", "4bit"]
+    server: ServerConfig
 
     def __post_init__(self) -> None:
         """Refuse knobs that could not work."""
         _check_positive(self, "past_sessions", "future_sessions", "timeout_s")
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise ValueError(f"`samples` must be between 1 and {MOST_SAMPLES}")
+        if self.style == "seed" and self.engine not in {"transformers", "unsloth"}:
+            raise ValueError('`style` "seed" needs `engine` "transformers" or "unsloth"')
         if not 0 <= self.batch <= LARGEST_BATCH:
             raise ValueError(f"`batch` must be between 0 (as suits the machine) and {LARGEST_BATCH:,}")
 
@@ -272,6 +286,8 @@ class Config:
     limits: Limits
     backtest: BacktestConfig
     sweep: SweepConfig
+    train: TrainConfig
+    teacher: TeacherConfig
 
     def __post_init__(self) -> None:
         """Refuse a history too short for a question, and a sweep over what the rule refuses."""
@@ -321,7 +337,9 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
     return dataclasses.replace(
         config,
         store=dataclasses.replace(config.store, path=base / config.store.path),
-        model=dataclasses.replace(config.model, folder=base / config.model.folder),
+        model=dataclasses.replace(
+            config.model, folder=base / config.model.folder, adapter=_adapter_at(config.model.adapter, base)
+        ),
         backtest=dataclasses.replace(config.backtest, reports=base / config.backtest.reports),
         broker=dataclasses.replace(config.broker, shioaji=_anchored(config.broker.shioaji, base)),
         rules=dataclasses.replace(config.rules, strategy=_strategy_at(config.rules.strategy, base)),
@@ -335,6 +353,11 @@ def _anchored(shioaji: ShioajiConfig, base: Path) -> ShioajiConfig:
     """The same with its certificate's path taken from `base`; an empty path stays empty."""
     named = shioaji.ca_path != Path()
     return dataclasses.replace(shioaji, ca_path=base / shioaji.ca_path) if named else shioaji
+
+
+def _adapter_at(adapter: str, base: Path) -> str:
+    """The adapter as it is named; a path is looked for from the config's folder."""
+    return str(base / Path(adapter).expanduser()) if "/" in adapter else adapter
 
 
 def _strategy_at(strategy: str, base: Path) -> str:

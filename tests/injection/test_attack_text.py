@@ -175,6 +175,7 @@ def test_no_headline_is_too_long_for_the_window() -> None:
     from transformers import AutoTokenizer
 
     encode = encoder(AutoTokenizer.from_pretrained(SMALL, local_files_only=True, trust_remote_code=False))
-    most = max(len(encode(prompt.SENTIMENT_PREFIX + prompt.sentiment_text(one.text))) for one in ATTACKS)
-    # No character takes more than four tokens, one a byte; SmolLM2's window is 2,048 tokens.
-    assert most <= 2_048 // 2
+    longest = max(len(encode(prompt.SENTIMENT_PREFIX + prompt.sentiment_text(one.text))) for one in ATTACKS)
+    # No character takes more than four tokens, one a byte, and SmolLM2's window is 2,048 tokens.
+    assert longest <= len(encode(prompt.SENTIMENT_PREFIX)) + 4 * (prompt.TITLE_CHARS + 1 + len(prompt.SENTIMENT_SUFFIX))
+    assert len(encode(prompt.SENTIMENT_PREFIX)) + 4 * prompt.TITLE_CHARS < 2_048
