@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 from attacks import ATTACKS, Attack
-from builders import REPO, bar, days
+from builders import REPO, bar, config, days
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ pytest.importorskip("torch")
 from turn_tokens import TURNS, turn_tokenizer
 
 from bot.adapters.llm_transformers import TransformersEngine
+from bot.adapters.llm_wire import mood_request, price_request
 from bot.core import prompt
 from bot.core.foreign_text import MOST_MARKS, one_line, storable
 
@@ -166,6 +169,27 @@ def test_in_a_chat_the_data_stay_inside_the_one_turn_that_they_are_in(tokenizer:
             told = chat(text)
             assert turns_in(encode(told), tokenizer) == usual, attack.name
             assert told.count(text) == 1
+
+
+def test_a_chat_with_a_server_has_two_turns_and_the_data_in_the_second(tmp_path: Path) -> None:
+    """As our own requests have it: whatever the headline, the rules are ours and nothing of it stands in them."""
+    server = config(tmp_path, model={"server": {"api": "chat"}}).model.server
+    rules = {repr(_turns(mood_request(server, "m", HARMLESS))[0])}
+    rules |= {repr(_turns(price_request(server, "m", prompts_with(HARMLESS)[2], 5, None))[0])}
+    for attack in ATTACKS:
+        question = prompt.question_text("台積電", BARS, context=(attack.text,))
+        for request in (mood_request(server, "m", attack.text), price_request(server, "m", question, 5, None)):
+            system, user = _turns(request)
+            assert (repr(system) in rules, system["role"], user["role"]) == (True, "system", "user")
+            assert not set(json.dumps(user["content"], ensure_ascii=False)) & set("<>|[]{}")
+        assert user["content"] == question
+
+
+def _turns(request: tuple[str, dict[str, Any]]) -> list[dict[str, str]]:
+    route, body = request
+    assert route == "chat/completions"
+    assert len(body["messages"]) == 2
+    return list(body["messages"])
 
 
 @pytest.mark.model

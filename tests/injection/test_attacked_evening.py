@@ -212,7 +212,7 @@ def test_an_attack_does_not_change_what_is_made_of_other_headlines(
 
 def test_an_attack_does_not_change_the_terminal(evenings: Evenings) -> None:
     attacked = evenings.attacked
-    assert "[/INST]" in attacked.status or "headlines" in attacked.status
+    assert "news" in attacked.status
     assert not set(attacked.status) & set("\x1b\x07\x9b\u202e\u2066\x00")
 
 
