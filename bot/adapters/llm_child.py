@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -85,7 +86,7 @@ class ChildEngine:
         """
         if not questions:
             return []
-        answer = self._ask(Forecasts(questions=tuple(questions)))
+        answer = self._ask(Forecasts(questions=tuple(map(_storable, questions))))
         if not isinstance(answer, Told) or len(answer.forecasts) != len(questions):
             raise EngineFailed(f"{self.model}: the child's answer does not fit the question")
         self._abstentions = answer.abstentions
@@ -210,6 +211,11 @@ class _Child:
         how = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         last = f": {self._said[-1]}" if self._said else ""
         return f"the child was {how}{last}" if code < 0 else f"the child {how}{last}"
+
+
+def _storable(question: Question) -> Question:
+    """The question as the pipe can carry it: a stranger's words may hold half a character."""
+    return replace(question, context=tuple(map(storable, question.context))) if question.context else question
 
 
 def _checked(answer: Answer) -> Answer:
