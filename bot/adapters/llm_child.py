@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -37,6 +38,7 @@ from bot.adapters.llm_worker import (
 from bot.adapters.model_store import require_llm_packages
 from bot.config import ModelConfig
 from bot.core.forecast import Forecast, Sentiment
+from bot.core.foreign_text import storable
 from bot.errors import EngineFailed, Refused
 from bot.ports import Question
 
@@ -86,7 +88,7 @@ class ChildEngine:
         """
         if not questions:
             return []
-        answer = self._ask(Forecasts(questions=tuple(questions)))
+        answer = self._ask(Forecasts(questions=tuple(map(_storable, questions))))
         if not isinstance(answer, Told) or len(answer.forecasts) != len(questions):
             raise EngineFailed(f"{self.model}: the child's answer does not fit the question")
         self._abstentions = answer.abstentions
@@ -96,7 +98,7 @@ class ChildEngine:
         """The mood of each headline, in order; raises as `forecast`."""
         if not titles:
             return []
-        answer = self._ask(Titles(titles=tuple(titles)))
+        answer = self._ask(Titles(titles=tuple(map(storable, titles))))
         if not isinstance(answer, Moods) or len(answer.sentiments) != len(titles):
             raise EngineFailed(f"{self.model}: the child's answer does not fit the question")
         self._abstentions = answer.abstentions
@@ -212,6 +214,11 @@ class _Child:
         how = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         last = f": {self._said[-1]}" if self._said else ""
         return f"the child was {how}{last}" if code < 0 else f"the child {how}{last}"
+
+
+def _storable(question: Question) -> Question:
+    """The question as the pipe can carry it: a stranger's words may hold half a character."""
+    return replace(question, context=tuple(map(storable, question.context))) if question.context else question
 
 
 def _checked(answer: Answer) -> Answer:
