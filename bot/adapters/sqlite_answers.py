@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from bot.adapters.sqlite_open import writing
 from bot.core.forecast import Band, Forecast, ForecastBar
@@ -29,8 +30,23 @@ OF_STORE: Final[tuple[Asker, ...]] = ("live", "store")
 OF_FOLDER: Final[tuple[Asker, ...]] = ("folder", "live", "store")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A question with what finds its answer: the hash of its text, and the grid that turns codes into prices."""
+
+    question: Question
+    sha256: str
+    grid: str
+
+
+def named(question: Question, columns: Sequence[str] = FIELDS) -> Named:
+    """`question` as a model whose past bars tell `columns` reads it."""
+    grid = price_grid(question.company.symbol, question.as_of)
+    return Named(question=question, sha256=prompt_sha256(question, columns), grid=grid)
+
+
 def prompt_sha256(question: Question, columns: Sequence[str] = FIELDS) -> str:
-    """The hash that names a question: of its text, which a model whose past bars tell `columns` reads."""
+    """The hash of the text of `question`, as a model whose past bars tell `columns` reads it."""
     text = question_text(
         question.company.name,
         question.bars,
@@ -46,6 +62,36 @@ def price_grid(symbol: str, as_of: date) -> str:
     return f"{'etf' if is_etf(symbol) else 'stock'}{limit_pct(as_of)}"
 
 
+class Said(NamedTuple):
+    """An answer, who asked, and after which close (in hundredths of a TWD; None where that was not kept)."""
+
+    forecast: Forecast
+    asker: Asker
+    close_x100: int | None
+
+
+def counting(
+    said: Iterable[Said], askers: Sequence[Asker], close_x100: Callable[[str, date], int | None] | None = None
+) -> list[Forecast]:
+    """Of each stock, session and model the answer of the first of `askers` that has one, in the order of `said`.
+
+    Answers told after another close than `close_x100` has for the stock and session are of another market, and are
+    left out; it says None where it knows of no trade.
+    """
+    rank = {one: place for place, one in enumerate(askers)}
+    found: dict[tuple[date, str, str], Said] = {}
+    for one in said:
+        key = one.forecast.as_of, one.forecast.symbol, one.forecast.model
+        if one.asker not in rank or (key in found and rank[found[key].asker] <= rank[one.asker]):
+            continue
+        if close_x100 is not None and one.close_x100 is not None:
+            close = close_x100(one.forecast.symbol, one.forecast.as_of)
+            if close is not None and close != one.close_x100:
+                continue
+        found[key] = one
+    return [one.forecast for one in found.values()]
+
+
 class AnswerStore:
     """Reads and writes answers. One connection, one thread."""
 
@@ -55,83 +101,60 @@ class AnswerStore:
 
     # --- writing ------------------------------------------------------------------------------------------
 
-    def add(
-        self,
-        told: Iterable[tuple[Question | None, Forecast]],
-        at: datetime,
-        *,
-        by: Asker = "live",
-        columns: Sequence[str] = FIELDS,
-    ) -> int:
+    def add(self, told: Iterable[tuple[Named | None, Forecast]], at: datetime, *, by: Asker = "live") -> int:
         """Store answers in one transaction, and that they are the valid ones of their stocks and sessions from now on.
 
-        An answer that is there stays as it is. Returns how many were new. `columns` are those of the model's past bars.
+        An answer that is there stays as it is. Returns how many were new.
         """
-        answers, asked = [], []
-        for question, forecast in told:
-            key = _name(forecast, question, columns)
-            masked = question is not None and question.masked
-            close_x100 = to_x100(question.bars[-1].close) if question is not None else None
-            answers.append(_answer_row(forecast, key, at, masked=masked))
-            asked.append((_Asked(forecast, key, masked=masked), close_x100))
+        answers, taken = [], []
+        for asked, forecast in told:
+            row = _taken_row(asked, forecast)
+            answers.append(_answer_row(forecast, row, at))
+            taken.append(row)
         with writing(self.db):
             before = self.db.conn.total_changes
             self.db.conn.executemany(_INSERT_ANSWER, answers)
             new = int(self.db.conn.total_changes - before)
-            self._take(asked, at, by)
+            self._take(taken, at, by)
         return new
 
-    def known(self, questions: Sequence[Question], model: str, columns: Sequence[str] = FIELDS) -> dict[int, Forecast]:
+    def known(self, questions: Sequence[Named], model: str) -> dict[int, Forecast]:
         """Stored answers to `questions`, by their place: the same question, whoever asked it and whatever for.
 
         Each is given as the answer about the question's own stock and session.
         """
         found = {}
         for place, one in enumerate(questions):
-            symbol = one.company.symbol
-            words = [model, prompt_sha256(one, columns), one.future_sessions, price_grid(symbol, one.as_of)]
-            for row in self.db.query(_KNOWN, words):
-                found[place] = _forecast(row, symbol, one.as_of)
+            asked = one.question
+            for row in self.db.query(_KNOWN, [model, one.sha256, asked.future_sessions, one.grid]):
+                found[place] = _forecast(row, asked.company.symbol, asked.as_of)
         return found
 
-    def take(
-        self,
-        told: Iterable[tuple[Question, Forecast]],
-        at: datetime,
-        *,
-        by: Asker = "live",
-        columns: Sequence[str] = FIELDS,
-    ) -> None:
+    def take(self, told: Iterable[tuple[Named, Forecast]], at: datetime, *, by: Asker = "live") -> None:
         """Say that stored answers are the valid ones of their stocks and sessions; others are superseded."""
-        asked = [
-            (_Asked(one, _name(one, question, columns), masked=question.masked), to_x100(question.bars[-1].close))
-            for question, one in told
-        ]
+        taken = [_taken_row(asked, forecast) for asked, forecast in told]
         with writing(self.db):
-            self._take(asked, at, by)
+            self._take(taken, at, by)
 
-    def supersede(
-        self, questions: Iterable[Question], model: str, at: datetime, *, by: Asker, columns: Sequence[str] = FIELDS
-    ) -> None:
+    def supersede(self, questions: Iterable[Named], model: str, at: datetime, *, by: Asker) -> None:
         """Before `questions` are asked: valid answers to other questions about their stocks and sessions are void.
 
         So nothing decides on an old past when the model abstains on the new one.
         """
         rows = [
             {
-                "at": at.isoformat(), "symbol": one.company.symbol, "as_of": one.as_of.isoformat(), "by": by,
-                "model": model, "past": len(one.bars), "future": one.future_sessions, "masked": int(one.masked),
-                "question": prompt_sha256(one, columns),
+                "at": at.isoformat(), "symbol": one.question.company.symbol, "as_of": one.question.as_of.isoformat(),
+                "by": by, "model": model, "past": len(one.question.bars), "future": one.question.future_sessions,
+                "masked": int(one.question.masked), "question": one.sha256,
             }
             for one in questions
         ]  # fmt: skip
         with writing(self.db):
             self.db.conn.executemany(_SUPERSEDE, rows)
 
-    def _take(self, asked: Sequence[tuple[_Asked, int | None]], at: datetime, by: Asker) -> None:
+    def _take(self, taken: Sequence[dict[str, object]], at: datetime, by: Asker) -> None:
         """Inside a transaction: the newest word on which answers are valid; of a valid one nothing changes."""
-        moment = at.isoformat()
-        rows = [one.row | {"at": moment, "by": by, "close_x100": close_x100} for one, close_x100 in asked]
+        rows = [one | {"at": at.isoformat(), "by": by} for one in taken]
         self.db.conn.executemany(_SUPERSEDE, rows)
         self.db.conn.executemany(_TAKE, rows)
 
@@ -176,60 +199,42 @@ class AnswerStore:
         return [_forecast(row, row["symbol"], date.fromisoformat(row["as_of"])) for row in rows]
 
     def targets(
-        self,
-        *,
-        since: date,
-        until: date,
-        past_sessions: int,
-        future_sessions: int,
-        askers: Sequence[Asker] = OF_STORE,
-        masked: bool = False,
-        closes_x100: Mapping[tuple[str, str], int] | None = None,
-    ) -> list[Forecast]:
+        self, *, since: date, until: date, past_sessions: int, future_sessions: int, masked: bool = False
+    ) -> list[Said]:
         """The valid answers of one shape as of since..until, oldest first, of every model: what the rule looks at.
 
-        Each has its last future session alone, so that years of them are read in a second. Where several askers have
-        one for a stock and session, the first of `askers` counts. Answers about another close than `closes_x100` has
-        for (symbol, ISO session) are left out: they are of another market.
+        Each has its last future session alone, so that years of them are read in a second. `counting` chooses among
+        several askers' answers about one stock and session.
         """
-        rank = {one: place for place, one in enumerate(askers)}
-        marks = ",".join("?" * len(askers))
         rows = self.db.execute(
             "select f.symbol, f.as_of, f.asked_by, f.close_x100, a.trained_until, a.model, a.prompt_sha256, "
             "a.p_up, json_extract(a.bars, '$[#-1][0]'), json_extract(a.bars, '$[#-1][1]'), "
             "json_extract(a.bars, '$[#-1][2]'), json_extract(a.bars, '$[#-1][3]'), "
             "json_extract(a.bands, '$[#-1][0]'), json_extract(a.bands, '$[#-1][1]') "
             "from forecasts f join answers a on a.id = f.answer where f.as_of between ? and ? "
-            f"and f.superseded_at is null and f.asked_by in ({marks}) "
-            "and a.past_sessions = ? and a.future_sessions = ? and a.masked = ? "
+            "and f.superseded_at is null and a.past_sessions = ? and a.future_sessions = ? and a.masked = ? "
             "order by f.as_of, f.symbol, a.model",
-            [since.isoformat(), until.isoformat(), *askers, past_sessions, future_sessions, int(masked)],
+            [since.isoformat(), until.isoformat(), past_sessions, future_sessions, int(masked)],
         )
         day = cache(date.fromisoformat)
-        found: dict[tuple[str, str, str], tuple[int, Forecast]] = {}
-        for symbol, as_of, asker, close, trained, model, sha256, p_up, o, h, low, c, band_low, band_high in rows:
-            if closes_x100 is not None and close is not None and closes_x100.get((symbol, as_of), close) != close:
-                continue
-            key = as_of, symbol, model
-            if key in found and found[key][0] <= rank[asker]:
-                continue
-            band = () if band_low is None else (Band(low=Decimal(band_low), high=Decimal(band_high)),)
-            last = ForecastBar(open=Decimal(o), high=Decimal(h), low=Decimal(low), close=Decimal(c))
-            found[key] = (
-                rank[asker],
+        return [
+            Said(
                 Forecast(
                     symbol=symbol,
                     as_of=day(as_of),
                     trained_until=day(trained),
                     model=model,
                     past_sessions=past_sessions,
-                    bars=(last,),
+                    bars=(ForecastBar(open=Decimal(o), high=Decimal(h), low=Decimal(low), close=Decimal(c)),),
                     prompt_sha256=sha256,
-                    bands=band,
+                    bands=() if band_low is None else (Band(low=Decimal(band_low), high=Decimal(band_high)),),
                     p_up=p_up,
                 ),
+                asker,
+                close,
             )
-        return [one for _, one in found.values()]
+            for symbol, as_of, asker, close, trained, model, sha256, p_up, o, h, low, c, band_low, band_high in rows
+        ]
 
     def spent(self, model: str) -> tuple[int, int, float]:
         """What `model` has cost so far: answers, tokens read and written, seconds."""
@@ -246,22 +251,20 @@ class AnswerStore:
 # --- rows -----------------------------------------------------------------------------------------------------
 
 
-class _Asked:
-    """For which stock and session an answer is: the words that find it in `forecasts`."""
-
-    __slots__ = ("row",)
-
-    def __init__(self, forecast: Forecast, question: str, *, masked: bool) -> None:
-        self.row: dict[str, object] = {
-            "symbol": forecast.symbol,
-            "as_of": forecast.as_of.isoformat(),
-            "model": forecast.model,
-            "past": forecast.past_sessions,
-            "future": len(forecast.bars),
-            "masked": int(masked),
-            "question": question,
-            "grid": price_grid(forecast.symbol, forecast.as_of),
-        }
+def _taken_row(asked: Named | None, forecast: Forecast) -> dict[str, object]:
+    """For which stock and session an answer is. Without its question, its hash or else these themselves name it."""
+    own = unhashed(forecast.symbol, forecast.as_of, forecast.past_sessions)
+    return {
+        "symbol": forecast.symbol,
+        "as_of": forecast.as_of.isoformat(),
+        "model": forecast.model,
+        "past": forecast.past_sessions,
+        "future": len(forecast.bars),
+        "masked": int(asked is not None and asked.question.masked),
+        "question": asked.sha256 if asked else forecast.prompt_sha256 or own,
+        "grid": asked.grid if asked else price_grid(forecast.symbol, forecast.as_of),
+        "close_x100": to_x100(asked.question.bars[-1].close) if asked else None,
+    }
 
 
 _INSERT_ANSWER: Final = (
@@ -285,28 +288,21 @@ _TAKE: Final = (
 )
 
 
-def _name(forecast: Forecast, question: Question | None, columns: Sequence[str]) -> str:
-    """What names the question that `forecast` answers: its hash; without one, the stock and session themselves."""
-    if question is not None:
-        return prompt_sha256(question, columns)
-    return forecast.prompt_sha256 or unhashed(forecast.symbol, forecast.as_of, forecast.past_sessions)
-
-
 def unhashed(symbol: str, as_of: date, past_sessions: int) -> str:
     """What names a question whose text was never hashed."""
     return f"{symbol} {as_of} {past_sessions}"
 
 
-def _answer_row(forecast: Forecast, question: str, at: datetime, *, masked: bool) -> dict[str, object]:
+def _answer_row(forecast: Forecast, taken: Mapping[str, object], at: datetime) -> dict[str, object]:
     bars = [[str(bar.open), str(bar.high), str(bar.low), str(bar.close)] for bar in forecast.bars]
     return {
         "model": forecast.model,
-        "question": question,
+        "question": taken["question"],
         "future_sessions": len(forecast.bars),
-        "grid": price_grid(forecast.symbol, forecast.as_of),
+        "grid": taken["grid"],
         "prompt_sha256": forecast.prompt_sha256,
         "past_sessions": forecast.past_sessions,
-        "masked": int(masked),
+        "masked": taken["masked"],
         "trained_until": forecast.trained_until.isoformat(),
         "bars": json.dumps(bars),
         "bands": json.dumps([[str(band.low), str(band.high)] for band in forecast.bands]),

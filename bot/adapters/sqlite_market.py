@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from bot.adapters.sqlite_answers import AnswerStore
+from bot.adapters.sqlite_answers import OF_STORE, AnswerStore, counting
 from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_news import NewsStore
 from bot.core.check import CheckedBars
@@ -143,6 +143,15 @@ class MarketStore:
         )
         return [_article(row) for row in rows]
 
+    def titles(self, *, since: date, until: date) -> list[str]:
+        """Every headline published in since..until, once, oldest first; a day more at both ends, for time zones."""
+        rows = self.db.query(
+            "select title from articles where date(substr(published_at, 1, 10)) between date(?, '-1 day') "
+            "and date(?, '+1 day') group by title order by min(published_at), title",
+            [since.isoformat(), until.isoformat()],
+        )
+        return [row["title"] for row in rows]
+
     # --- what the model said ------------------------------------------------------------------------------
 
     def add_forecasts(self, forecasts: Iterable[Forecast], made_at: datetime) -> None:
@@ -160,10 +169,11 @@ class MarketStore:
         return self.answers.model_of(as_of, past_sessions, future_sessions)
 
     def all_targets(self, *, since: date, until: date, past_sessions: int, future_sessions: int) -> list[Forecast]:
-        """As `AnswerStore.targets`: what the rule looks at of all answers of one shape."""
-        return self.answers.targets(
+        """What the rule looks at of the answers about the store's bars, oldest first. More in AnswerStore.targets."""
+        said = self.answers.targets(
             since=since, until=until, past_sessions=past_sessions, future_sessions=future_sessions
         )
+        return counting(said, OF_STORE)
 
     def newest_forecasts(self) -> list[Forecast]:
         """The daemon's answers as of the last session that has any, by symbol."""

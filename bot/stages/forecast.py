@@ -42,7 +42,7 @@ def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
         return Outcome(outcome="failed", detail="no stock has enough bars for a question: no forecast tonight")
     try:
         with _running(ports.engine) as engine:
-            made, asked = _forecast(session, questions, engine, ports)
+            made, asked = _forecast(questions, engine, ports)
             scored = _score_news(engine, ports, config)
     except (EngineFailed, Refused) as failed:
         return Outcome(outcome="failed", detail=f"abstained: {failed}")
@@ -79,7 +79,7 @@ def questions_of(session: date, ports: Ports, config: Config) -> list[Question]:
     return [one for one in questions if one.company.symbol in chosen]
 
 
-def question_after(  # noqa: PLR0913
+def question_after(
     session: date,
     company: Company,
     past: Sequence[Bar],
@@ -100,7 +100,7 @@ def question_after(  # noqa: PLR0913
     return Question(company=company, bars=bars, future_sessions=window.future_sessions, masked=masked)
 
 
-def _forecast(session: date, questions: list[Question], engine: Engine, ports: Ports) -> tuple[int, int]:
+def _forecast(questions: list[Question], engine: Engine, ports: Ports) -> tuple[int, int]:
     """Ask what is not stored yet; returns (forecasts there now, questions)."""
     answered = ask_once(questions, engine, ports.market.answers, by="live", now=ports.clock.now)
     return len(questions) - answered.abstained, len(questions)

@@ -17,7 +17,16 @@ from builders import FRIDAY, THURSDAY, at, bar
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.adapters.sqlite_answers import OF_FOLDER, OF_STORE, AnswerStore, migrate_answers, price_grid, prompt_sha256
+from bot.adapters.sqlite_answers import (
+    OF_FOLDER,
+    OF_STORE,
+    AnswerStore,
+    Named,
+    counting,
+    migrate_answers,
+    named,
+    price_grid,
+)
 from bot.adapters.sqlite_open import Database, migrations, open_database
 from bot.core.forecast import Band, Forecast, ForecastBar
 from bot.ports import Company, Question
@@ -33,22 +42,26 @@ def question(close: str = "100", *, company: Company = TSMC, as_of: date = THURS
     return Question(company=company, bars=(one,), future_sessions=1, **more)
 
 
-def answer(asked: Question, close: str = "105", **more: Any) -> Forecast:
+def asked_of(close: str = "100", **more: Any) -> Named:
+    return named(question(close, **more))
+
+
+def answer(asked: Named, close: str = "105", **more: Any) -> Forecast:
     """One flat bar, with all that an engine may tell."""
     price = Decimal(close)
     told: dict[str, Any] = {
         "trained_until": date(2024, 6, 30),
         "model": MODEL,
-        "prompt_sha256": prompt_sha256(asked),
+        "prompt_sha256": asked.sha256,
         "bands": (Band(low=Decimal("99.50"), high=Decimal("107.00")),),
         "p_up": 0.625,
         "tokens": 165,
         "seconds": 0.25,
     }
     return Forecast(
-        symbol=asked.company.symbol,
-        as_of=asked.as_of,
-        past_sessions=len(asked.bars),
+        symbol=asked.question.company.symbol,
+        as_of=asked.question.as_of,
+        past_sessions=len(asked.question.bars),
         bars=(ForecastBar(open=price, high=price, low=price, close=price),),
         **(told | more),
     )
@@ -66,12 +79,12 @@ def valid(store: AnswerStore, **more: Any) -> dict[str, Forecast]:
 
 
 def test_an_answer_comes_back_with_its_bands_and_its_costs(db: Any) -> None:
-    store, asked = AnswerStore(db), question()
+    store, asked = AnswerStore(db), asked_of()
     assert store.add([(asked, answer(asked))], at(THURSDAY)) == 1
     assert valid(store) == {"2330": answer(asked)}
-    assert store.known([question("101"), asked], MODEL) == {1: answer(asked)}
+    assert store.known([asked_of("101"), asked], MODEL) == {1: answer(asked)}
     assert store.known([asked], "another@model") == {}
-    assert store.known([replace(asked, future_sessions=5)], MODEL) == {}
+    assert store.known([named(replace(asked.question, future_sessions=5))], MODEL) == {}
     assert store.spent(MODEL) == (1, 165, 0.25)
     [row] = db.query("select close_x100, asked_by, asked_at from forecasts")
     assert row == {"close_x100": 100_00, "asked_by": "live", "asked_at": at(THURSDAY).isoformat()}
@@ -79,7 +92,7 @@ def test_an_answer_comes_back_with_its_bands_and_its_costs(db: Any) -> None:
 
 def test_a_changed_question_has_its_own_answer_and_the_newest_counts(db: Any) -> None:
     """Told once of 100, once of 99.5 (an ex-date became known), then of 100 again: three questions, two answers."""
-    store, first, second = AnswerStore(db), question(), question("99.5")
+    store, first, second = AnswerStore(db), asked_of(), asked_of("99.5")
     store.add([(first, answer(first, "105"))], at(THURSDAY, "18:00"))
     store.add([(second, answer(second, "90"))], at(THURSDAY, "19:00"))
     assert valid(store)["2330"].target == 90
@@ -93,14 +106,14 @@ def test_a_changed_question_has_its_own_answer_and_the_newest_counts(db: Any) ->
 
 
 def test_an_answer_is_not_rewritten(db: Any) -> None:
-    store, asked = AnswerStore(db), question()
+    store, asked = AnswerStore(db), asked_of()
     assert store.add([(asked, answer(asked, "105"))], at(THURSDAY)) == 1
     assert store.add([(asked, answer(asked, "1"))], at(FRIDAY)) == 0
     assert valid(store)["2330"].target == 105
 
 
 def test_nothing_counts_while_a_changed_question_has_no_answer(db: Any) -> None:
-    store, first, second = AnswerStore(db), question(), question("99.5")
+    store, first, second = AnswerStore(db), asked_of(), asked_of("99.5")
     store.add([(first, answer(first))], at(THURSDAY))
     store.supersede([first], MODEL, at(THURSDAY, "18:30"), by="live")
     assert valid(store) == {"2330": answer(first)}  # it is the same question
@@ -111,8 +124,8 @@ def test_nothing_counts_while_a_changed_question_has_no_answer(db: Any) -> None:
 
 
 def test_a_persons_context_and_masks_do_not_touch_what_the_daemon_uses(db: Any) -> None:
-    store, plain = AnswerStore(db), question()
-    asked, masked = question(context=("orders doubled",)), question(masked=True)
+    store, plain = AnswerStore(db), asked_of()
+    asked, masked = asked_of(context=("orders doubled",)), asked_of(masked=True)
     store.add([(plain, answer(plain, "105"))], at(THURSDAY))
     store.add([(asked, answer(asked, "110"))], at(FRIDAY), by="person")
     store.add([(masked, answer(masked, "98"))], at(FRIDAY), by="store")
@@ -121,17 +134,17 @@ def test_a_persons_context_and_masks_do_not_touch_what_the_daemon_uses(db: Any) 
     assert valid(store, by="store", masked=True)["2330"].target == 98
     assert [one.target for one in store.newest()] == [105]
     span = {"since": THURSDAY, "until": THURSDAY, "past_sessions": 1, "future_sessions": 1}
-    assert [one.target for one in store.targets(**span)] == [105]
-    assert [one.target for one in store.targets(**span, masked=True)] == [98]
+    assert [one.target for one in counting(store.targets(**span), OF_STORE)] == [105]
+    assert [one.target for one in counting(store.targets(**span, masked=True), OF_STORE)] == [98]
 
 
 def test_one_masked_prompt_is_one_answer_for_all_stocks_that_look_alike(db: Any) -> None:
     """Name, code and day are hidden: another stock, another day, the same prompt. A fund has other ticks."""
     store = AnswerStore(db)
-    one = question(masked=True)
-    other = question(masked=True, company=replace(TSMC, symbol="2317", name="鴻海"), as_of=FRIDAY)
-    fund = question(masked=True, company=FUND)
-    assert prompt_sha256(one) == prompt_sha256(other) == prompt_sha256(fund)
+    one = asked_of(masked=True)
+    other = asked_of(masked=True, company=replace(TSMC, symbol="2317", name="鴻海"), as_of=FRIDAY)
+    fund = asked_of(masked=True, company=FUND)
+    assert one.sha256 == other.sha256 == fund.sha256
     assert (price_grid("0050", THURSDAY), price_grid("2330", date(2015, 5, 29))) == ("etf10", "stock7")
     store.add([(one, answer(one))], at(THURSDAY), by="store")
     found = store.known([other, fund], MODEL)
@@ -143,19 +156,20 @@ def test_one_masked_prompt_is_one_answer_for_all_stocks_that_look_alike(db: Any)
 
 
 def test_a_replay_takes_what_the_daemon_said_and_of_a_folder_what_was_asked_of_it(db: Any) -> None:
-    store, live, folder = AnswerStore(db), question(), question("99")
+    store, live, folder = AnswerStore(db), asked_of(), asked_of("99")
     store.add([(folder, answer(folder, "80"))], at(FRIDAY), by="folder")
     span = {"since": THURSDAY, "until": THURSDAY, "past_sessions": 1, "future_sessions": 1}
-    assert store.targets(**span) == []
+    assert counting(store.targets(**span), OF_STORE) == []
     store.add([(live, answer(live, "105"))], at(THURSDAY), by="live")
-    later = question("100.5")
+    later = asked_of("100.5")
     store.add([(later, answer(later, "70"))], at(FRIDAY), by="store")
-    [told] = store.targets(**span, askers=OF_STORE)
+    [told] = counting(store.targets(**span), OF_STORE)
     assert (told.target, told.p_up, told.bands) == (105, 0.625, answer(live).bands)
-    assert [one.target for one in store.targets(**span, askers=OF_FOLDER)] == [80]
+    assert [one.target for one in counting(store.targets(**span), OF_FOLDER)] == [80]
     # Bars of another market than the question's are no reason to believe its answer.
-    closes = {("2330", str(THURSDAY)): 100_50}
-    assert [one.target for one in store.targets(**span, closes_x100=closes)] == [70]
+    assert [one.target for one in counting(store.targets(**span), OF_STORE, lambda *_: 100_50)] == [70]
+    assert counting(store.targets(**span), OF_STORE, lambda *_: 98_00) == []
+    assert [one.target for one in counting(store.targets(**span), OF_STORE, lambda *_: None)] == [105]
 
 
 PLACES = st.tuples(st.sampled_from(["99", "100", "101"]), st.sampled_from(["live", "store"]), st.booleans())
@@ -169,7 +183,7 @@ def test_whatever_is_asked_the_last_answered_question_counts(steps: list[tuple[s
     migrations.apply(db)
     store, answers, counts = AnswerStore(db), {}, {}
     for number, (verb, (close, by, masked)) in enumerate(steps):
-        asked, moment = question(close, masked=masked), at(THURSDAY) + timedelta(minutes=number)
+        asked, moment = asked_of(close, masked=masked), at(THURSDAY) + timedelta(minutes=number)
         key, place = (close, masked), (by, masked)
         if verb == "supersede":
             store.supersede([asked], MODEL, moment, by=by)
@@ -226,14 +240,14 @@ def test_every_answer_of_an_old_database_is_carried_over(tmp_path: Path) -> None
     }
     told = found["2330", MODEL, 1]
     assert (told.prompt_sha256, told.bands, told.p_up, told.tokens) == ("a" * 64, (), None, 0)
-    assert store.known([question()], MODEL) == {}
+    assert store.known([asked_of()], MODEL) == {}
 
 
 def test_ten_thousand_answers_are_stored_in_no_time(db: Any) -> None:
     """41 stocks x 250 sessions, which an H100 answers in 11 s. Measured 0.5 s on one busy core."""
     store = AnswerStore(db)
     asked = [
-        question(str(100 + number % 5), company=replace(TSMC, symbol=f"{1101 + number // 250}"),
+        asked_of(str(100 + number % 5), company=replace(TSMC, symbol=f"{1101 + number // 250}"),
                  as_of=THURSDAY + timedelta(days=number % 250))
         for number in range(10_250)
     ]  # fmt: skip
