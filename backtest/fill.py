@@ -195,10 +195,10 @@ def _ask(
             filled.reasons[why] = filled.reasons.get(why, 0) + answered.abstained
         progress.forward(len(batch))
         if not wanted.batch:
-            size = _next_size(size, engine_s or time.monotonic() - begun)
+            size = next_size(size, engine_s or time.monotonic() - begun)
 
 
-def _next_size(size: int, took_s: float) -> int:
+def next_size(size: int, took_s: float) -> int:
     """A batch is large enough to keep a GPU busy and small enough that a kill costs seconds."""
     if took_s < SHORT_S:
         return min(4 * size, LARGEST_BATCH)
@@ -250,7 +250,7 @@ def _score_headlines(engine: Engine, store: MarketStore, config: Config, filled:
         done += len(batch)
         filled.headlines_made += len(batch)
         progress.forward(len(batch))
-        size = _next_size(size, time.monotonic() - begun)
+        size = next_size(size, time.monotonic() - begun)
 
 
 # --- what there is ----------------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ def test_a_replay_takes_what_the_daemon_said_and_of_a_folder_what_was_asked_of_i
     store.add([(later, answer(later, "70"))], at(FRIDAY), by="store")
     [told] = counting(store.targets(**span), OF_STORE)
     assert (told.target, told.p_up, told.bands) == (105, 0.625, answer(live).bands)
-    assert [one.target for one in counting(store.targets(**span), OF_FOLDER)] == [80]
+    assert [one.target for one in counting(store.targets(**span, askers=OF_FOLDER), OF_FOLDER)] == [80]
     # Bars of another market than the question's are no reason to believe its answer.
     assert [one.target for one in counting(store.targets(**span), OF_STORE, lambda *_: 100_50)] == [70]
     assert counting(store.targets(**span), OF_STORE, lambda *_: 98_00) == []
