@@ -199,22 +199,31 @@ class AnswerStore:
         return [_forecast(row, row["symbol"], date.fromisoformat(row["as_of"])) for row in rows]
 
     def targets(
-        self, *, since: date, until: date, past_sessions: int, future_sessions: int, masked: bool = False
+        self,
+        *,
+        since: date,
+        until: date,
+        past_sessions: int,
+        future_sessions: int,
+        askers: Sequence[Asker] = OF_STORE,
+        masked: bool = False,
     ) -> list[Said]:
-        """The valid answers of one shape as of since..until, oldest first, of every model: what the rule looks at.
+        """The valid answers to `askers`, of one shape, as of since..until, oldest first: what the rule looks at.
 
-        Each has its last future session alone, so that years of them are read in a second. `counting` chooses among
-        several askers' answers about one stock and session.
+        Of every model. Each has its last future session alone, so that years of them are read in a second. `counting`
+        chooses among several askers' answers about one stock and session.
         """
+        marks = ",".join("?" * len(askers))
         rows = self.db.execute(
             "select f.symbol, f.as_of, f.asked_by, f.close_x100, a.trained_until, a.model, a.prompt_sha256, "
             "a.p_up, json_extract(a.bars, '$[#-1][0]'), json_extract(a.bars, '$[#-1][1]'), "
             "json_extract(a.bars, '$[#-1][2]'), json_extract(a.bars, '$[#-1][3]'), "
             "json_extract(a.bands, '$[#-1][0]'), json_extract(a.bands, '$[#-1][1]') "
             "from forecasts f join answers a on a.id = f.answer where f.as_of between ? and ? "
+            f"and f.asked_by in ({marks}) "
             "and f.superseded_at is null and a.past_sessions = ? and a.future_sessions = ? and a.masked = ? "
             "order by f.as_of, f.symbol, a.model",
-            [since.isoformat(), until.isoformat(), past_sessions, future_sessions, int(masked)],
+            [since.isoformat(), until.isoformat(), *askers, past_sessions, future_sessions, int(masked)],
         )
         day = cache(date.fromisoformat)
         return [

@@ -276,6 +276,32 @@ def test_equal_questions_of_one_batch_are_computed_once(home: Path) -> None:
     db.close()
 
 
+def test_live_a_changed_question_without_an_answer_is_an_abstention(home: Path) -> None:
+    """An ex-date became known after the first answer: that one is void, whether or not the model answers anew."""
+    db = open_database(home / "twtrader.db")
+    store, shape = MarketStore(db), Shape(past_sessions=PAST, future_sessions=2)
+    companies = {symbol: Company(symbol=symbol, name="x", board="twse") for symbol in MARKET.symbols}
+    event = ExRight(symbol="2330", ex_date=SESSIONS[9], kind="dividend", previous_x100=100_00, reference_x100=90_00,
+                    source="x", known_at=at(SESSIONS[9]))  # fmt: skip
+    first, second = (
+        [one for one in questions_of_history(MARKET, SESSIONS[9:10], companies, events, shape) if one]
+        for events in ({}, {"2330": [event]})
+    )
+
+    def counting_for_tonight() -> set[str]:
+        return set(store.forecasts(as_of=SESSIONS[9], model="naive", past_sessions=PAST, future_sessions=2))
+
+    ask_once(first, Counting(), store.answers, by="live", now=lambda: at(SESSIONS[9], "18:00"))
+    assert counting_for_tonight() == set(MARKET.symbols)
+    silent = Counting(silent="2330")
+    ask_once(second, silent, store.answers, by="live", now=lambda: at(SESSIONS[9], "19:00"))
+    assert [one.company.symbol for one in silent.asked] == ["2330"]
+    assert counting_for_tonight() == {"2317", "2382", "2454"}
+    ask_once(first, Counting(lasts=0), store.answers, by="live", now=lambda: at(SESSIONS[9], "20:00"))
+    assert counting_for_tonight() == set(MARKET.symbols)  # the first question again: its answer is there
+    db.close()
+
+
 # --- the real process -----------------------------------------------------------------------------------------
 
 
