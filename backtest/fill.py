@@ -22,7 +22,7 @@ from bot.config import Config
 from bot.core.exrights import ExRight
 from bot.core.forecast import Forecast
 from bot.errors import EngineFailed, Refused
-from bot.ports import Company, Engine, Question
+from bot.ports import Company, Engine, Explains, Question
 from bot.universe import load_universe
 from bot.wiring import engine_of
 
@@ -191,11 +191,17 @@ def _ask(
         filled.seconds += time.monotonic() - begun
         _count_known(filled, [one for one in answered.forecasts if one is not None])
         if answered.abstained:
-            why = f"the question does not fit into the window of {engine.model}"
-            filled.reasons[why] = filled.reasons.get(why, 0) + answered.abstained
+            for why, count in _reasons(engine, answered.abstained).items():
+                filled.reasons[why] = filled.reasons.get(why, 0) + count
         progress.forward(len(batch))
         if not wanted.batch:
             size = next_size(size, engine_s or time.monotonic() - begun)
+
+
+def _reasons(engine: Engine, abstained: int) -> dict[str, int]:
+    """Why the last batch has holes; an engine that does not tell has one reason only."""
+    told = dict(engine.abstentions) if isinstance(engine, Explains) else {}
+    return told or {f"the question does not fit into the window of {engine.model}": abstained}
 
 
 def next_size(size: int, took_s: float) -> int:
@@ -246,9 +252,12 @@ def _score_headlines(engine: Engine, store: MarketStore, config: Config, filled:
         except EngineFailed as failed:
             filled.headlines_why = str(failed)
             return
-        store.add_sentiments(engine.model, dict(zip(batch, moods, strict=True)), _now())
+        told = {title: mood for title, mood in zip(batch, moods, strict=True) if mood is not None}
+        store.add_sentiments(engine.model, told, _now())
         done += len(batch)
-        filled.headlines_made += len(batch)
+        filled.headlines_made += len(told)
+        if len(told) < len(batch):
+            filled.headlines_why = ", ".join(engine.abstentions) if isinstance(engine, Explains) else "no answer"
         progress.forward(len(batch))
         size = next_size(size, time.monotonic() - begun)
 

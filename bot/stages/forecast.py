@@ -11,11 +11,8 @@ from bot.answers import ask_once
 from bot.config import Config
 from bot.core.exrights import ExRight, adjusted
 from bot.core.forecast import Article
-<<<<<<< HEAD
 from bot.core.market import Bar
-=======
 from bot.core.reasons import listed
->>>>>>> main
 from bot.errors import EngineFailed, Refused
 from bot.exrights_fetch import known_events, refresh_ex_rights
 from bot.ports import Company, Engine, Explains, Question
@@ -46,12 +43,8 @@ def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
         return Outcome(outcome="failed", detail="no stock has enough bars for a question: no forecast tonight")
     try:
         with _running(ports.engine) as engine:
-<<<<<<< HEAD
             made, asked = _forecast(questions, engine, ports)
-=======
-            made, asked = _forecast(session, questions, engine, ports, config)
             holes = why_missing(engine) if made < asked else ""
->>>>>>> main
             scored = _score_news(engine, ports, config)
     except (EngineFailed, Refused) as failed:
         return Outcome(outcome="failed", detail=f"abstained: {failed}")
