@@ -60,7 +60,15 @@ def equity_chart(run: StoredRun) -> Chart:
         yaxis2={"title": {"text": "fall from the peak"}, "tickformat": ".0%", "domain": [0, 0.3]},
         xaxis={"anchor": "y2"},
     )
-    return {"data": data, "layout": layout}
+    shaded = [_shade(days[0], min(one["trained_until"], days[-1])) for one in run.knowledge.values()]
+    return {"data": data, "layout": layout | ({"shapes": shaded} if shaded else {})}
+
+
+def _shade(first: str, last: str) -> dict[str, Any]:
+    """The days that a model may know, grey behind the lines."""
+    across = {"type": "rect", "xref": "x", "yref": "paper", "x0": first, "x1": last, "y0": 0, "y1": 1}
+    words = {"text": "known to the model", "textposition": "top left"}
+    return across | {"fillcolor": "#999", "opacity": 0.2, "line": {"width": 0}, "layer": "below", "label": words}
 
 
 def contribution_chart(run: PlayedRun, names: Mapping[str, str], colours: Colours) -> Chart:
