@@ -63,7 +63,10 @@ class TransformersEngine:
 
     def forecast(self, questions: Sequence[Question]) -> list[Forecast | None]:
         """An answer for each question, in order; None where a question does not fit into the model's window."""
-        texts = [prompt.question_text(one.company.name, one.bars) for one in questions]
+        texts = [
+            prompt.question_text(one.company.name, one.bars, context=one.context, masked=one.masked)
+            for one in questions
+        ]
         prefix = self._encode(prompt.QUESTION_PREFIX, start=True)
         asked = [self._encode(text.removeprefix(prompt.QUESTION_PREFIX)) for text in texts]
         answers: list[Forecast | None] = [None] * len(questions)

@@ -1,0 +1,79 @@
+"""The mood of headlines, for a person: read, asked and printed. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bot.errors import Refused
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bot.config import ModelConfig
+    from bot.core.forecast import Sentiment
+
+
+def print_sentiment(config: ModelConfig, titles: Sequence[str], *, as_json: bool = False) -> None:
+    """Ask the model for the mood of each headline and print it; raises as `print_forecast`."""
+    from rich.console import Console
+
+    from bot.wiring import engine_of
+
+    if not titles:
+        raise Refused("no headline was given")
+    engine = engine_of(config)
+    try:
+        moods = engine.sentiment(titles)
+    finally:
+        engine.close()
+    if as_json:
+        told = [_mood_facts(title, mood) for title, mood in zip(titles, moods, strict=True)]
+        typer.echo(_json({"model": engine.model, "sentiments": told}))
+    else:
+        Console().print(_mood_table(titles, moods, engine.model))
+
+
+def read_titles(texts: Sequence[str], file: Path | None) -> list[str]:
+    """The headlines given as arguments, then those in `file`, one a line, blank lines left out.
+
+    Raises:
+        Refused: the file can't be read as UTF-8 text.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines() if file else []
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise Refused(f"{file}: {wrong}") from wrong
+    return [text.strip() for text in (*texts, *lines) if text.strip()]
+
+
+def _mood_facts(title: str, mood: Sentiment) -> dict[str, Any]:
+    """A headline's mood for JSON."""
+    return {"title": title, "label": mood.label, "score": mood.score} | _shares(mood)
+
+
+def _mood_table(titles: Sequence[str], moods: Sequence[Sentiment], model: str) -> Table:
+    """A line for each headline."""
+    from rich.table import Table
+
+    from bot.core.prompt import TITLE_CHARS, clean_text
+
+    table = Table("headline", "mood", "positive", "neutral", "negative", caption=model)
+    for title, mood in zip(titles, moods, strict=True):
+        table.add_row(clean_text(title, TITLE_CHARS), mood.label, *(f"{share:.0%}" for share in _shares(mood).values()))
+    return table
+
+
+def _shares(mood: Sentiment) -> dict[str, float]:
+    """The three probabilities by name."""
+    return {"positive": mood.positive, "neutral": mood.neutral, "negative": mood.negative}
+
+
+def _json(value: object) -> str:
+    """Any of our values as indented JSON."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(value)).decode()
