@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from backtest.cli import backtest_app
+from backtest.fill_cli import fill
 from backtest.luck_cli import lookahead, luck
 from backtest.sweep_cli import sweep, walk_forward
 from bot.clock_cli import clock
@@ -43,6 +44,7 @@ app.add_typer(news_app, name="news")
 app.add_typer(data_app, name="data")
 app.add_typer(orders_app, name="orders")
 backtest_app.command()(sweep)
+backtest_app.command()(fill)
 backtest_app.command()(luck)
 backtest_app.command()(lookahead)
 backtest_app.command("walk-forward")(walk_forward)
