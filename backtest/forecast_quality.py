@@ -181,13 +181,13 @@ def verdict(told: Quality, forecaster: str) -> str:
     looked = ", ".join(str(part.horizon) for part, _ in rows)
     known = [(part, row) for part, row in rows if row.p_holm is not None]
     if not known:
-        return f"{forecaster}: unknown; no horizon has days enough to compare its error with the last close's"
+        return f"{forecaster}: unknown; no horizon has days enough, and answers other than the last close, to compare"
     sure = [(part, row) for part, row in known if row.p_holm is not None and row.p_holm < SIGNIFICANT]
     if not sure:
         least = min(row.p_holm for _, row in known if row.p_holm is not None)
         return (
             f"{forecaster}: no claim; its error differs from the last close's at none of {looked} sessions "
-            f"(smallest p {_p(least)} after Holm)"
+            f"(smallest p {p_words(least)} after Holm)"
         )
     return f"{forecaster}: " + "; ".join(_claim(part, row) for part, row in sure) + f" (of {looked} looked at)"
 
@@ -198,10 +198,10 @@ def _claim(part: Horizon, row: Scores) -> str:
     assert row.p_holm is not None
     better = "smaller" if row.against.difference < 0 else "LARGER"
     errors = f"MAPE {row.mape:.2%} beside {part.of(LAST_CLOSE).mape:.2%}"
-    return f"at {part.horizon} sessions its error is {better} than the last close's, {errors}, p {_p(row.p_holm)}"
+    return f"at {part.horizon} sessions its error is {better} than the last close's, {errors}, p {p_words(row.p_holm)}"
 
 
-def _p(value: float) -> str:
+def p_words(value: float) -> str:
     """A p-value for a reader."""
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"  # noqa: PLR2004
 

@@ -14,6 +14,7 @@ import typer
 from backtest.cli import backtest_app
 from backtest.fill_cli import fill
 from backtest.luck_cli import lookahead, luck
+from backtest.quality_cli import quality
 from backtest.sweep_cli import sweep, walk_forward
 from bot.clock_cli import clock
 from bot.data_cli import data_app
@@ -46,6 +47,7 @@ app.add_typer(orders_app, name="orders")
 backtest_app.command()(sweep)
 backtest_app.command()(fill)
 backtest_app.command()(luck)
+backtest_app.command()(quality)
 backtest_app.command()(lookahead)
 backtest_app.command("walk-forward")(walk_forward)
 data_app.command()(exrights)

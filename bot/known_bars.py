@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import date, datetime, time
-from decimal import ROUND_HALF_UP, Decimal
+from datetime import date
 from pathlib import Path
 
-from bot.config import TAIPEI, Config
+from bot.config import Config
 from bot.core.exrights import ExRight
-from bot.core.market import Bar, to_x100
+from bot.core.market import Bar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,29 +53,9 @@ def read_known(config: Config, folder: Path | None, *, symbols: Collection[str] 
 def _in_folder(folder: Path, symbols: Collection[str] | None) -> KnownBars:
     """The CODE.csv files of a folder and its ex_rights.csv."""
     from backtest.history import History
-    from bot.price_files import factors_beside
+    from backtest.questions import events_beside
 
     history = History.from_csv(folder, symbols=symbols)
     series = {symbol: history.series(symbol) for symbol in history.symbols}
     bars = {symbol: [one.bar(place) for place in range(len(one.sessions))] for symbol, one in series.items()}
-    by_day = {symbol: {bar.session: place for place, bar in enumerate(told)} for symbol, told in bars.items()}
-    events: dict[str, list[ExRight]] = {}
-    for (symbol, ex_date), factor in sorted(factors_beside(folder).items()):
-        place = by_day.get(symbol, {}).get(ex_date, 0)
-        if place:  # the close before is known
-            events.setdefault(symbol, []).append(_event(bars[symbol][place - 1], ex_date, factor))
-    return KnownBars(bars=bars, events=events)
-
-
-def _event(before: Bar, ex_date: date, factor: Decimal) -> ExRight:
-    """A folder's ex-date: it tells the factor alone, and when it was known can't be known: on the day itself."""
-    previous_x100 = to_x100(before.close)
-    return ExRight(
-        symbol=before.symbol,
-        ex_date=ex_date,
-        kind="dividend",
-        previous_x100=previous_x100,
-        reference_x100=max(1, int((previous_x100 * factor).to_integral_value(ROUND_HALF_UP))),
-        source="ex_rights.csv",
-        known_at=datetime.combine(ex_date, time(), tzinfo=TAIPEI),
-    )
+    return KnownBars(bars=bars, events=events_beside(folder, history))
