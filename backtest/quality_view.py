@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HOW: Final = (
     "in brackets: 95 % intervals; whole days are drawn again, in blocks, for the stocks of a day move together",
-    "p: Diebold-Mariano against the last close on the mean absolute percentage error by day, two-sided, with",
+    "p: Diebold-Mariano against the last close on the mean absolute percentage error by day, two-sided, with "
     "overlapping windows and Harvey's correction, raised by Holm for the horizons looked at; no claim from 0.05 up",
     f"a band from 10 % to 90 % should hold {NOMINAL:.0%}; the naive bands come from the last 60 sessions' volatility",
 )
@@ -48,7 +48,7 @@ def _table(part: Horizon, title: str) -> Table:
     sessions = f"{part.horizon} session{'s' if part.horizon > 1 else ''}"
     table = Table(title=f"{sessions}: {part.cases:,} cases of {part.days:,} days, {title}", title_justify="left")
     for place, name in enumerate(("", "MAPE", "p", "way right", "pinball", "in band", "width", "Brier")):
-        table.add_column(name, justify="left" if place == 0 else "right", no_wrap=place > 0)
+        table.add_column(name, justify="left" if place == 0 else "right", no_wrap=place == 0)
     for row in part.rows:
         table.add_row(*_cells(row))
     return table
