@@ -35,6 +35,7 @@ from bot.adapters.llm_worker import (
 from bot.adapters.model_store import find_model, fingerprint, require_llm_packages
 from bot.config import ModelConfig
 from bot.core.forecast import Forecast, Sentiment
+from bot.core.foreign_text import storable
 from bot.errors import EngineFailed, Refused
 from bot.ports import Question
 
@@ -87,7 +88,7 @@ class ChildEngine:
         """The mood of each headline, in order; raises as `forecast`."""
         if not titles:
             return []
-        answer = self._ask(Titles(titles=tuple(titles)))
+        answer = self._ask(Titles(titles=tuple(map(storable, titles))))
         if not isinstance(answer, Moods) or len(answer.sentiments) != len(titles):
             raise EngineFailed(f"{self.model}: the child's answer does not fit the question")
         return answer.sentiments
