@@ -81,11 +81,12 @@ def sentiment(
     file: Annotated[Path | None, typer.Option(help="One headline a line.")] = None,
     as_json: JsonOption = False,  # noqa: FBT002
 ) -> None:
-    """Ask the model for the mood of headlines: the probabilities of positive, neutral and negative."""
+    """Ask the model for the mood of headlines: the probabilities of positive, neutral and negative, and doubts."""
     from bot.config import load_config
     from bot.sentiment_view import print_sentiment, read_titles
 
-    print_sentiment(load_config(context.obj).model, read_titles(texts or [], file), as_json=as_json)
+    config = load_config(context.obj)
+    print_sentiment(config.model, config.news, read_titles(texts or [], file), as_json=as_json)
 
 
 def _answer(

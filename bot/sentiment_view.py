@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bot.core.rule import BPS
 from bot.errors import Refused
 
 if TYPE_CHECKING:
@@ -15,10 +16,16 @@ if TYPE_CHECKING:
 
     from bot.config import ModelConfig
     from bot.core.forecast import Sentiment
+    from bot.core.mood import MoodRules
 
 
-def print_sentiment(config: ModelConfig, titles: Sequence[str], *, as_json: bool = False) -> None:
-    """Ask the model for the mood of each headline and print it; raises as `print_forecast`."""
+def print_sentiment(config: ModelConfig, rules: MoodRules, titles: Sequence[str], *, as_json: bool = False) -> None:
+    """Ask the model for the mood of each headline and print it, with what makes it less than it seems.
+
+    Raises:
+        Refused: there is no headline, or no model.
+        EngineFailed: the model gave no answer.
+    """
     from rich.console import Console
 
     from bot.wiring import engine_of
@@ -31,10 +38,10 @@ def print_sentiment(config: ModelConfig, titles: Sequence[str], *, as_json: bool
     finally:
         engine.close()
     if as_json:
-        told = [_mood_facts(title, mood) for title, mood in zip(titles, moods, strict=True)]
+        told = [_mood_facts(title, mood, rules) for title, mood in zip(titles, moods, strict=True)]
         typer.echo(_json({"model": engine.model, "sentiments": told}))
     else:
-        Console().print(_mood_table(titles, moods, engine.model))
+        Console().print(_mood_table(titles, moods, rules, engine.model))
 
 
 def read_titles(texts: Sequence[str], file: Path | None) -> list[str]:
@@ -50,20 +57,31 @@ def read_titles(texts: Sequence[str], file: Path | None) -> list[str]:
     return [text.strip() for text in (*texts, *lines) if text.strip()]
 
 
-def _mood_facts(title: str, mood: Sentiment) -> dict[str, Any]:
+def flags_of(mood: Sentiment, rules: MoodRules) -> list[str]:
+    """What makes a headline's mood less than it seems: the same thresholds as for a stock's news."""
+    surest = max(mood.positive, mood.neutral, mood.negative)
+    mixed = min(mood.positive, mood.negative) * BPS >= rules.mixed_bps
+    return [name for name, holds in (("mixed", mixed), ("low confidence", surest * BPS < rules.confident_bps)) if holds]
+
+
+def _mood_facts(title: str, mood: Sentiment, rules: MoodRules) -> dict[str, Any]:
     """A headline's mood for JSON."""
-    return {"title": title, "label": mood.label, "score": mood.score} | _shares(mood)
+    told = {"title": title, "label": mood.label, "score": mood.score} | _shares(mood)
+    return told | {"flags": flags_of(mood, rules)}
 
 
-def _mood_table(titles: Sequence[str], moods: Sequence[Sentiment], model: str) -> Table:
+def _mood_table(titles: Sequence[str], moods: Sequence[Sentiment], rules: MoodRules, model: str) -> Table:
     """A line for each headline."""
     from rich.table import Table
+    from rich.text import Text
 
     from bot.core.prompt import TITLE_CHARS, clean_text
 
-    table = Table("headline", "mood", "positive", "neutral", "negative", caption=model)
+    table = Table("headline", "mood", "positive", "neutral", "negative", "but", caption=model)
     for title, mood in zip(titles, moods, strict=True):
-        table.add_row(clean_text(title, TITLE_CHARS), mood.label, *(f"{share:.0%}" for share in _shares(mood).values()))
+        # A headline is foreign text: no markup of its own is followed.
+        headline, shares = Text(clean_text(title, TITLE_CHARS)), (f"{share:.0%}" for share in _shares(mood).values())
+        table.add_row(headline, mood.label, *shares, Text(", ".join(flags_of(mood, rules)), "yellow"))
     return table
 
 
