@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 HOW: Final = (
     "in brackets: 95 % intervals; whole days are drawn again, in blocks, for the stocks of a day move together",
-    "p: Diebold-Mariano against the last close, on each day's mean absolute percentage error; two-sided, raised by Holm "
-    + "for the horizons looked at; no claim from 0.05 up",
+    "p: Diebold-Mariano against the last close, by day, two-sided, raised by Holm; no claim from 0.05 up",
     f"a band from 10 % to 90 % should hold {NOMINAL:.0%}; the naive bands come from the last 60 sessions' volatility",
 )
 
