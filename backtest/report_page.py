@@ -27,7 +27,6 @@ from backtest.report import (
 from backtest.report_beside import Beside
 from backtest.report_charts import (
     Chart,
-    Colours,
     contribution_chart,
     cost_chart,
     equity_chart,
@@ -38,6 +37,7 @@ from backtest.report_charts import (
 )
 from backtest.stored_run import StoredRun
 from backtest.trades import Trade, trades_of
+from bot.chart_colours import Colours
 
 STYLE: Final = """
 body {{ font: 15px/1.5 system-ui, "Noto Sans TC", sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }}

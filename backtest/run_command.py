@@ -38,8 +38,8 @@ def run_and_store(config: Config, asked: Asked, *, with_luck: bool = False, with
 def page_of(run: StoredRun, config: Config, path: Path) -> None:
     """Write the page of a stored run."""
     from backtest.report_beside import beside
-    from backtest.report_charts import colours_of
     from backtest.report_page import write_page
+    from bot.chart_colours import colours_of
 
     write_page(run, path, colours_of(config.backtest.up), beside(run, config.backtest.reports))
 

@@ -245,6 +245,25 @@ class AnswerStore:
             for symbol, as_of, asker, close, trained, model, sha256, p_up, o, h, low, c, band_low, band_high in rows
         ]
 
+    def whole(
+        self, *, since: date, until: date, past_sessions: int, askers: Sequence[Asker] = OF_STORE
+    ) -> list[tuple[Forecast, int | None]]:
+        """The valid unmasked answers as of since..until with all their sessions, of every model and window ahead.
+
+        Beside each the close it was asked after, in hundredths of a TWD where it is known. Where several askers have
+        the same answer it is there once.
+        """
+        marks = ",".join("?" * len(askers))
+        rows = self.db.query(
+            "select f.symbol, f.as_of, max(f.close_x100) as close, a.* "
+            "from forecasts f join answers a on a.id = f.answer "
+            f"where f.as_of between ? and ? and f.superseded_at is null and f.asked_by in ({marks}) "
+            "and a.past_sessions = ? and a.masked = 0 group by f.symbol, f.as_of, a.id "
+            "order by f.as_of, f.symbol, a.id",
+            [since.isoformat(), until.isoformat(), *askers, past_sessions],
+        )
+        return [(_forecast(row, row["symbol"], date.fromisoformat(row["as_of"])), row["close"]) for row in rows]
+
     def spent(self, model: str) -> tuple[int, int, float]:
         """What `model` has cost so far: answers, tokens read and written, seconds."""
         row = next(
