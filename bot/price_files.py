@@ -84,14 +84,11 @@ def read_folder(path: Path) -> Reading:
     )
 
 
-def references_beside(path: Path, rows: Iterable[Row]) -> dict[tuple[str, date], int]:
-    """Reference prices by stock and ex-date from `ex_rights.csv` beside the bars: the close before x the factor.
-
-    Rounded to the tick, as the exchange does. Only where the session before has a bar: after a hole (a halt for a
-    capital reduction too) the reference price isn't known from the bars.
+def factors_beside(path: Path) -> dict[tuple[str, date], Decimal]:
+    """Reference price over the close before, by stock and ex-date, from `ex_rights.csv` beside the bars; {} without it.
 
     Raises:
-        Refused: the file can't be read.
+        Refused: the file can't be read, or a factor is not positive.
     """
     file = (path if path.is_dir() else path.parent) / EX_RIGHTS
     if not file.exists():
@@ -103,6 +100,24 @@ def references_beside(path: Path, rows: Iterable[Row]) -> dict[tuple[str, date],
                 events[line["code"], date.fromisoformat(line["ex_date"])] = Decimal(line["factor"])
     except (OSError, ValueError, KeyError, InvalidOperation) as wrong:
         raise Refused(f"{file}: {wrong}") from wrong
+    bad = next((key for key, factor in events.items() if not (factor.is_finite() and factor > 0)), None)
+    if bad:
+        raise Refused(f"{file}: {bad[0]} {bad[1]}: the factor must be positive")
+    return events
+
+
+def references_beside(path: Path, rows: Iterable[Row]) -> dict[tuple[str, date], int]:
+    """Reference prices by stock and ex-date from `ex_rights.csv` beside the bars: the close before x the factor.
+
+    Rounded to the tick, as the exchange does. Only where the session before has a bar: after a hole (a halt for a
+    capital reduction too) the reference price isn't known from the bars.
+
+    Raises:
+        Refused: the file can't be read.
+    """
+    events = factors_beside(path)
+    if not events:
+        return {}
     ordered = sorted(rows, key=lambda row: (row.symbol, row.session))
     sessions = sorted({row.session for row in ordered})
     place = {session: index for index, session in enumerate(sessions)}
