@@ -19,6 +19,7 @@ from typing import IO, Final
 
 import msgspec
 
+from bot.adapters.adapter_store import engine_name
 from bot.adapters.llm_worker import (
     Answer,
     Failed,
@@ -32,7 +33,7 @@ from bot.adapters.llm_worker import (
     decode_answer,
     encode,
 )
-from bot.adapters.model_store import find_model, fingerprint, require_llm_packages
+from bot.adapters.model_store import require_llm_packages
 from bot.config import ModelConfig
 from bot.core.forecast import Forecast, Sentiment
 from bot.errors import EngineFailed, Refused
@@ -55,13 +56,13 @@ class ChildEngine:
 
     @property
     def model(self) -> str:
-        """The model's name and the first 12 hex digits of the sha256 of its weights; starts no child.
+        """The model's name and the first 12 hex digits of the sha256 of its weights and its adapter's; starts no child.
 
         Raises:
-            Refused: the model is not there.
+            Refused: the model or its adapter is not there, or they do not belong together.
         """
         if not self._model:
-            self._model = f"{self._config.name}@{fingerprint(find_model(self._config.name, self._config.folder))}"
+            self._model = engine_name(self._config)
         return self._model
 
     @property
