@@ -82,7 +82,7 @@ def recurrent(train: Windows, asked: Windows, *, seed: int) -> Floats:
 
 
 def with_views(cases: Iterable[Case], name: str, told: Floats, keys: Sequence[tuple[str, Any]]) -> list[Case]:
-    """`cases` with what a baseline says beside the others: its quantiles `told` as log moves, in the order of `keys`."""
+    """`cases` with what a baseline says too: `told` are its quantiles as log moves, in the order of `keys`."""
     place = {key: at for at, key in enumerate(keys)}
     done = []
     for case in cases:

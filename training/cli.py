@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from training.dataset_cli import dataset_command
+from training.evaluate_cli import evaluate_command
+from training.promote_cli import promote_command, rollback_command, status_command
 
 train = typer.Typer(help="Make the LLM: examples, fine-tune, evaluate, promote.", no_args_is_help=True)
 
@@ -15,3 +17,7 @@ def _train() -> None:
 
 
 train.command("dataset")(dataset_command)
+train.command("evaluate")(evaluate_command)
+train.command("promote")(promote_command)
+train.command("rollback")(rollback_command)
+train.command("status")(status_command)

@@ -39,12 +39,11 @@ def die_before(step: int, models: Path) -> None:
         if event in CHANGES and path.startswith(where) and not _reads(event, args):
             left -= 1
             if left == 0:
-                with open(where + ".died", "w") as file:  # outside `models`: not counted
-                    file.write(f"{event} {Path(path).name}")
+                Path(where + ".died").write_text(f"{event} {Path(path).name}")  # outside `models`: not counted
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def sync(file: int) -> None:
-        happened("sync", (os.readlink(f"/proc/self/fd/{file}"),))
+        happened("sync", (str(Path(f"/proc/self/fd/{file}").readlink()),))
         plain(file)
 
     os.fsync = sync
