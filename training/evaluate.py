@@ -20,7 +20,7 @@ from bot.adapters.model_store import find_model, read_manifest
 from bot.config import ModelConfig
 from bot.core.forecast import Forecast, Sentiment
 from bot.core.market import is_etf, limit_down_x100, limit_pct_after, limit_up_x100, to_x100
-from bot.errors import DataMissing, Refused
+from bot.errors import DataMissing, EngineFailed, Refused
 from bot.ports import Engine, Question
 from training.baselines import GBM, LSTM, boosted, recurrent, thinned, with_views
 from training.corpora import Labelled
@@ -113,7 +113,7 @@ def evaluate(
         adapter = ask(engine, questions, titles)
         say(f"adapter, one at a time: {len(some)} questions, {len(few)} headlines")
         alone = [ask(engine, [questions[at]], []).forecasts[0] for at in some]
-        alone_moods = [engine.sentiment([titles[at]])[0] for at in few]
+        alone_moods = [ask_moods(engine, [titles[at]])[0] for at in few]
     say(f"adapter, {'beside the weights' if live.merge else 'merged'}: the same")
     with _running(start, replace(live, merge=not live.merge)) as engine:
         other = ask(engine, [questions[at] for at in some], [titles[at] for at in few])
@@ -149,8 +149,20 @@ def ask(engine: Engine, questions: Sequence[Question], titles: Sequence[str]) ->
     """Everything at once, in the engine's own batches."""
     began = time.perf_counter()
     forecasts = engine.forecast(questions) if questions else []
-    moods = engine.sentiment(titles) if titles else []
+    moods = ask_moods(engine, titles)
     return Answers(model=engine.model, forecasts=forecasts, moods=moods, seconds=time.perf_counter() - began)
+
+
+def ask_moods(engine: Engine, titles: Sequence[str]) -> list[Sentiment]:
+    """The mood of every headline.
+
+    Raises:
+        EngineFailed: one has none, so that its set can't be scored.
+    """
+    told = [one for one in engine.sentiment(titles) if one] if titles else []
+    if len(told) != len(titles):
+        raise EngineFailed(f"{engine.model}: {len(titles) - len(told)} of {len(titles)} headlines got no answer")
+    return told
 
 
 def score_sets(

@@ -15,7 +15,7 @@ def unseen_questions(
 ) -> list[Question]:
     """A question for each stock and session after the day `after` whose answer is known by now, oldest first.
 
-    `most` > 0 leaves out stocks, others on each session, until about so many questions are left: many days with few
+    `most` > 0 leaves out stocks, others on each session, until so many questions are left: many days with few
     stocks tell more than few days with many, as stocks rise and fall together.
 
     Raises:
@@ -34,11 +34,9 @@ def unseen_questions(
                 asked.setdefault(session, []).append(question)
     if not asked:
         raise DataMissing(f"no question {past}:{future} after {after}: the bars end too early")
-    count = sum(len(one) for one in asked.values())
-    every = max(1, -(-count // most)) if most else 1
-    return [
-        question
-        for number, session in enumerate(sorted(asked))
-        for place, question in enumerate(sorted(asked[session], key=lambda one: one.company.symbol))
-        if (number + place) % every == 0
-    ]
+    days = [sorted(asked[session], key=lambda one: one.company.symbol) for session in sorted(asked)]
+    # Each session begins with another stock, so that no stock is always the one left out.
+    turned = [one for at, day in enumerate(days) for one in (*day[at % len(day) :], *day[: at % len(day)])]
+    if not most or len(turned) <= most:
+        return turned
+    return [turned[at * len(turned) // most] for at in range(most)]

@@ -19,7 +19,7 @@ from typing import IO, Final
 
 import msgspec
 
-from bot.adapters.adapter_store import engine_name
+from bot.adapters.adapter_store import engine_name, pin_adapter
 from bot.adapters.llm_worker import (
     Answer,
     Failed,
@@ -68,6 +68,7 @@ class ChildEngine:
             Refused: the model or its adapter is not there, or they do not belong together.
         """
         if not self._model:
+            self._config = pin_adapter(self._config)  # one evening, one adapter, whatever is promoted meanwhile
             self._model = engine_name(self._config)
         return self._model
 
