@@ -114,6 +114,21 @@ def config_for(context: typer.Context, base: str) -> Config:
     return replace(config, model=replace(config.model, name=base)) if base else config
 
 
+def adapter_folder(config: Config, told: Path) -> Path:
+    """The adapter's folder: `told`, or the one of that name in models/adapters/; "promoted" is whichever is live.
+
+    Raises:
+        Refused: there is none.
+    """
+    from bot.adapters.adapter_store import find_adapter
+    from bot.errors import Refused
+
+    folder = find_adapter(replace(config.model, adapter=str(told)))
+    if folder is None:
+        raise Refused(f"{told}: no adapter is live")
+    return folder
+
+
 def run_evaluation(config: Config, wanted: Wanted, out: Path | None) -> tuple[Evaluated, list[MoodSet]]:
     """Evaluate what is wanted, and write its files into `out` if it is told.
 
@@ -128,7 +143,8 @@ def run_evaluation(config: Config, wanted: Wanted, out: Path | None) -> tuple[Ev
     from training.evaluate_files import check_writable, write_files
     from training.evaluate_sets import check_cut, mood_sets, price_set
 
-    manifest = read_adapter(wanted.adapter)
+    folder = adapter_folder(config, wanted.adapter)
+    manifest = read_adapter(folder)
     if out:
         check_writable(out)
     if wanted.dataset:
@@ -153,7 +169,7 @@ def run_evaluation(config: Config, wanted: Wanted, out: Path | None) -> tuple[Ev
         )
     with Console(stderr=True).status("loading") as status:
         told = evaluate(
-            wanted.adapter,
+            folder,
             config.model,
             moods=sets,
             prices=prices,

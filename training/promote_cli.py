@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,15 +25,19 @@ from training.evaluate_cli import (
     TextColumn,
     TextsOption,
     Wanted,
+    adapter_folder,
     config_for,
     run_evaluation,
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from bot.adapters.adapter_store import AdapterManifest
     from bot.config import Config
     from training.criteria import Verdict
     from training.evaluation import Evaluation
+    from training.promoted import Switch
 
 BASE_ALONE = "base"  # what `rollback --to` calls no adapter at all
 
@@ -70,6 +74,7 @@ def promote_command(
     if force != bool(reason.strip()):
         raise typer.BadParameter("--force and --reason belong together")
     config = config_for(context, base)
+    folder = adapter_folder(config, folder)
     manifest = _checked(folder, config)
     found = _stored(evaluation, manifest, config) if evaluation else None
     asked = bool(corpus or dataset or data or store)
@@ -96,8 +101,8 @@ def promote_command(
     verdict = _judged(found, config) if found else None
     switch = None
     if force or (verdict and verdict.passed):
-        forced = force and not (verdict and verdict.passed)
-        switch = _go_live(folder, manifest, config, found, verdict, reason if forced else "", datetime.now(UTC))
+        at = datetime.now(UTC).replace(microsecond=0)
+        switch = _go_live(folder, manifest, config, found, verdict, reason, at)
     if as_json:
         _print({"promoted": switch, "verdict": verdict})
     elif verdict:
@@ -196,21 +201,22 @@ def _go_live(
     told: Evaluation | None,
     verdict: Verdict | None,
     reason: str,
-    at: Any,
-) -> Any:
+    at: datetime,
+) -> Switch:
     """Copy, describe and switch."""
     from training.model_card import model_card, with_reason
     from training.promoted import promote
 
+    forced = not (verdict and verdict.passed)
     card = model_card(folder, manifest, told, verdict)
     return promote(
         folder,
         config.model.folder,
-        card=with_reason(card, reason) if reason else card,
+        card=with_reason(card, reason) if forced else card,
         scores=told.scores() if told else {},
-        at=at.replace(microsecond=0),
+        at=at,
         reason=reason,
-        forced=bool(reason),
+        forced=forced,
     )
 
 

@@ -103,9 +103,11 @@ def promote(
         now = standing(models)
         if now.live == manifest.name:
             raise Refused(f"{manifest.name} is live already")
-        _put(folder, models, replace(manifest, scores=manifest.scores | dict(scores)), card)
+        with _one_line(manifest.name):
+            _put(folder, models, replace(manifest, scores=manifest.scores | dict(scores)), card)
         switch = Switch(name=manifest.name, at=at, origin=now.live, reason=reason, forced=forced, scores=dict(scores))
-        _write_standing(models, Standing(live=switch.name, history=(*now.history, switch)))
+        with _one_line(manifest.name):
+            _write_standing(models, Standing(live=switch.name, history=(*now.history, switch)))
     return switch
 
 
@@ -127,7 +129,8 @@ def rollback(models: Path, *, at: datetime, reason: str = "", to: str | None = N
         if name:
             read_adapter(models / FOLDER / name)
         switch = Switch(name=name, at=at, origin=now.live, reason=reason, action="rollback")
-        _write_standing(models, Standing(live=name, history=(*now.history, switch)))
+        with _one_line(name or "the base alone"):
+            _write_standing(models, Standing(live=name, history=(*now.history, switch)))
     return switch
 
 
@@ -184,6 +187,19 @@ def _sync(path: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """A full disk, or one that can't be written, in one line.
+
+    Raises:
+        Refused: what was live still is.
+    """
+    try:
+        yield
+    except OSError as wrong:
+        raise Refused(f"{name} does not go live, nothing has changed: {wrong.strerror or wrong}") from wrong
 
 
 @contextmanager

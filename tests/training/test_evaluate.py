@@ -130,7 +130,7 @@ def test_the_tables_are_shown_without_json(home: Path) -> None:
         (["--adapter", "runs/night-3", "--corpus", "tfns"], "corpus tfns: say with --texts"),
         (["--adapter", "runs/night-3", "--corpus", "nonsense"], "'nonsense' is neither a file nor one of"),
         (["--adapter", "runs/night-3", "--corpus", "hard", "--corpus", "hard"], "named twice"),
-        (["--adapter", "runs/none", "--corpus", "hard"], "no adapter.json"),
+        (["--adapter", "runs/none", "--corpus", "hard"], "is neither in models/adapters/ nor a folder"),
         (["--adapter", "runs/night-3", "--corpus", "hard", "--base", "other"], "model other"),
         (["--adapter", "runs/night-3", "--data", "nowhere"], "no such folder"),
         (["--adapter", "runs/night-3", "--corpus", "hard", "--out", "mine.csv/out"], "Not a directory"),

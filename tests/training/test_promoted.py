@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -140,6 +142,23 @@ def test_one_promotion_at_a_time(tmp_path: Path, models: Path) -> None:
         with pytest.raises(Refused, match="another promotion or rollback is running"):
             go_live(adapter(tmp_path, "one"), models)
     go_live(adapter(tmp_path, "one"), models)
+
+
+def test_a_full_disk_is_one_line_and_changes_nothing(tmp_path: Path, models: Path) -> None:
+    """The disk's refusal is the kernel's own: a file may grow to no more than some bytes in this process."""
+    go_live(adapter(tmp_path, "one"), models)
+    two = adapter(tmp_path, "two", 2.0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+        with pytest.raises(Refused, match="two does not go live, nothing has changed: File too large"):
+            go_live(two, models)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert read_promoted(models / FOLDER).live == "one"
+    assert go_live(two, models).name == "two"
 
 
 def test_a_broken_promoted_json_is_refused_and_left_alone(tmp_path: Path, models: Path) -> None:
