@@ -80,7 +80,7 @@ def _scores(told: Evaluation | None) -> Iterator[str]:
         yield from _price_table(told.prices)
     if told.steadiness:
         merged, alone = told.steadiness.merged, told.steadiness.alone
-        yield f"Merged and unmerged answers differ in {merged.differ} of {merged.count}, alone and batched in "
+        yield f"Merged and unmerged answers differ in {merged.differ} of {merged.count}, alone and batched in"
         yield f"{alone.differ} of {alone.count}."
         yield ""
 
