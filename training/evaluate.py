@@ -214,8 +214,9 @@ def score_prices(
         names += [GBM, LSTM]
     shown = {one for one in HORIZONS if one <= future} | {future}
     days = sorted({one.as_of for one in questions})
-    against = {name: compare_losses(cases, ADAPTER, name) for name in names if name != ADAPTER}
-    losses = {name: mean_loss(cases, name) for name in names}
+    whole = [case for case in cases if all(name in case.views for name in names)]  # one set of cases for all figures
+    against = {name: compare_losses(whole, ADAPTER, name) for name in names if name != ADAPTER}
+    losses = {name: mean_loss(whole, name) for name in names}
     result = PriceResult(
         past=past,
         future=future,

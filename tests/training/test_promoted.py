@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 import pytest
 from builders import REPO
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensor_files import plain_adapter
 
 from bot.adapters.adapter_store import FOLDER, PROMOTED, read_adapter, read_promoted
@@ -97,6 +99,36 @@ def test_rollback_to_an_earlier_one_or_to_the_base_alone(tmp_path: Path, models:
         rollback(models, at=AT, to="four")
     assert rollback(models, at=AT, to="one").origin == "three"
     assert rollback(models, at=AT, to="").name == ""
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.sampled_from(("one", "two", "three", "back", "back to base")), max_size=9))
+def test_any_row_of_promotions_and_rollbacks_is_a_stack(
+    steps: list[str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    models = tmp_path_factory.mktemp("models")
+    runs = {name: plain_adapter(tmp_path / name, name, float(at)) for at, name in enumerate(("one", "two", "three"))}
+    stack: list[str] = []
+    for step in steps:
+        live = stack[-1] if stack else ""
+        if step in runs:
+            if step == live:
+                with pytest.raises(Refused, match="live already"):
+                    go_live(runs[step], models)
+                continue
+            assert go_live(runs[step], models).origin == live
+            stack.append(step)
+        elif not stack:
+            with pytest.raises(Refused, match="no adapter is live"):
+                rollback(models, at=AT)
+        elif step == "back":
+            stack.pop()
+            assert rollback(models, at=AT).name == (stack[-1] if stack else "")
+        else:
+            stack.clear()
+            assert rollback(models, at=AT, to="").name == ""
+        assert standing(models).line == tuple(stack)
+        assert read_promoted(models / FOLDER).live == (stack[-1] if stack else "")
 
 
 def test_a_damaged_predecessor_does_not_come_back(tmp_path: Path, models: Path) -> None:
