@@ -167,7 +167,8 @@ def run_evaluation(config: Config, wanted: Wanted, out: Path | None) -> tuple[Ev
             most=wanted.questions,
             baselines=wanted.baselines,
         )
-    with Console(stderr=True).status("loading") as status:
+    console = Console(stderr=True)
+    with console.status("loading") as status:
         told = evaluate(
             folder,
             config.model,
@@ -175,7 +176,7 @@ def run_evaluation(config: Config, wanted: Wanted, out: Path | None) -> tuple[Ev
             prices=prices,
             steady=wanted.steady,
             start=_engine,
-            say=status.update,
+            say=status.update if console.is_terminal else console.print,
         )
     if out:
         write_files(out, told, sets)
