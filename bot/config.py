@@ -23,6 +23,7 @@ from bot.core.rule import BPS, Rules
 from bot.errors import ConfigError
 from bot.server_config import ServerConfig
 from bot.sweep_config import SweepConfig, check_knobs, unknown_knob_key
+from bot.teacher_config import TeacherConfig
 from bot.train_config import TrainConfig
 
 TAIPEI: Final = ZoneInfo("Asia/Taipei")
@@ -284,6 +285,7 @@ class Config:
     backtest: BacktestConfig
     sweep: SweepConfig
     train: TrainConfig
+    teacher: TeacherConfig
 
     def __post_init__(self) -> None:
         """Refuse a history too short for a question, and a sweep over what the rule refuses."""

@@ -7,6 +7,7 @@ import typer
 from training.dataset_cli import dataset_command
 from training.evaluate_cli import evaluate_command
 from training.promote_cli import promote_command, rollback_command, status_command
+from training.teacher_cli import teacher_command
 
 train = typer.Typer(help="Make the LLM: examples, fine-tune, evaluate, promote.", no_args_is_help=True)
 
@@ -21,3 +22,4 @@ train.command("evaluate")(evaluate_command)
 train.command("promote")(promote_command)
 train.command("rollback")(rollback_command)
 train.command("status")(status_command)
+train.command("teacher")(teacher_command)

@@ -84,6 +84,8 @@ def make_dataset(config: Config, job: Job) -> Manifest:
         needs_news = job.context != "none" or job.analysis
         news = news_of(config, job.headlines, job.data, market) if needs_news else None
         parts.append(_dated(job, market, cuts, news, told, sources))
+    invented = told.corpus
+    corpora += [invented] if invented else []
     parts.append(_moods(job, cuts, corpora, told, sources))
     records = chain.from_iterable(chain.from_iterable(parts))
     manifest = Manifest(

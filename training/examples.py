@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from typing import Final, Literal
@@ -248,11 +248,13 @@ def known_week(stock: Stock, at: int, news: News | None) -> KnownWeek | None:
     )
 
 
-def known_weeks(market: Market, news: News | None, stride: int) -> Iterator[tuple[Stock, int, KnownWeek]]:
-    """Every so manieth session's week of every stock."""
+def known_weeks(
+    market: Market, news: News | None, stride: int, also: Container[tuple[str, date]] = ()
+) -> Iterator[tuple[Stock, int, KnownWeek]]:
+    """Every so manieth session's week of every stock, and `also` those of these stocks and days."""
     for stock in market.stocks:
         for at in range(len(stock.bars)):
-            if stock.places[at] % stride == 0:
+            if stock.places[at] % stride == 0 or (stock.symbol, stock.session(at)) in also:
                 week = known_week(stock, at, news)
                 if week is not None:
                     yield stock, at, week
@@ -269,13 +271,13 @@ def analysis_examples(
     language: str = "en",
     left_out: Counter[str],
 ) -> Iterator[Pair]:
-    """Questions on a week with the move that followed as the label, and a teacher's words where there are some.
+    """Questions on every so manieth week, and on those a teacher answered; the move that followed is the label.
 
     A teacher was not told the outcome. Where its prediction went the other way, its reasons argue for what did not
     come true: they are left out, and what speaks for and against the price stays.
     """
     window = Window(PAST_CLOSES, WEEK_SESSIONS)
-    for stock, at, week in known_weeks(market, news, stride):
+    for stock, at, week in known_weeks(market, news, stride, told):
         if not stock.is_whole(at, window):
             left_out["no whole week follows"] += 1
             continue

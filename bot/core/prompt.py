@@ -202,7 +202,7 @@ QUESTION_PREFIX: Final = _prefix(FIELDS)
 # --- sentiment -------------------------------------------------------------------------------------------------
 
 LABELS: Final = ("positive", "neutral", "negative")
-TITLE_CHARS: Final = 160  # a headline; the rest of a longer text is not read
+TITLE_CHARS: Final = 320  # a headline, or the longest sentence that analysts labelled; the rest of a longer text is not read
 NAME_CHARS: Final = 24
 SENTIMENT_SUFFIX: Final = "\nSentiment:"
 
