@@ -168,6 +168,16 @@ def find_adapter(config: ModelConfig) -> Path | None:
     raise Refused(f"adapter {told} is neither in {config.folder.name}/{FOLDER}/ nor a folder")
 
 
+def pin_adapter(config: ModelConfig) -> ModelConfig:
+    """The same with the live adapter named by its folder: a promotion after this changes nothing for who holds it.
+
+    Raises:
+        Refused: as `find_adapter`.
+    """
+    folder = find_adapter(config)
+    return replace(config, adapter="" if folder is None else str(folder)) if config.adapter == PROMOTED_NAME else config
+
+
 def read_promoted(adapters: Path) -> Promoted:
     """Which adapter in the folder `adapters` is live; none before the first promotion.
 
