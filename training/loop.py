@@ -20,7 +20,7 @@ from bot.errors import Refused
 from bot.train_config import TrainConfig
 from training.fused_llama import FusedLlama
 from training.graphs import Graphed, Plain
-from training.packs import Pack, Tokens, epoch_order, pack, split_batch
+from training.packs import GRAIN, Pack, Tokens, epoch_order, pack, split_batch
 from training.progress import Progress
 
 STATE: Final = "state.safetensors"
@@ -185,7 +185,7 @@ def _packs(examples: Sequence[Tokens], config: TrainConfig, longest: int, *, gra
         if graphs:
             yield pack(part, longest, slots=SLOTS, grain=GRAPH_GRAIN, answers=GRAPH_ANSWERS)
         else:
-            yield pack(part, longest, slots=SLOTS)
+            yield pack(part, longest, slots=SLOTS, grain=GRAIN if torch.cuda.is_available() else 1)
 
 
 def _step(model: FusedLlama, optimiser: torch.optim.Optimizer, rate: float, clip: float) -> None:
