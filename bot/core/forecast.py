@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -46,7 +45,7 @@ class Forecast:
     bands: tuple[Band, ...] = ()
     p_up: float | None = None
     tokens: int = 0
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)  # an answer is the same however long it took
 
     @property
     def target(self) -> Decimal:
@@ -84,8 +83,3 @@ class Article:
     language: str
     published_at: datetime
     fetched_at: datetime
-
-
-def mean_score(sentiments: Sequence[Sentiment]) -> float | None:
-    """The average score, or None (unknown) when there is nothing to average."""
-    return sum(one.score for one in sentiments) / len(sentiments) if sentiments else None
