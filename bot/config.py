@@ -22,6 +22,7 @@ from bot.core.limits import Limits
 from bot.core.rule import BPS, Rules
 from bot.errors import ConfigError
 from bot.sweep_config import SweepConfig, check_knobs, unknown_knob_key
+from bot.train_config import TrainConfig
 
 TAIPEI: Final = ZoneInfo("Asia/Taipei")
 FillRule = Literal["open", "range", "touch"]
@@ -183,6 +184,9 @@ class ModelConfig:
     batch: int
     timeout_s: float
     trained_until: date
+    adapter: str
+    merge: bool
+    precision: Literal["auto", "float32", "bf16", "8bit", "4bit"]
 
     def __post_init__(self) -> None:
         """Refuse knobs that could not work."""
@@ -270,6 +274,7 @@ class Config:
     limits: Limits
     backtest: BacktestConfig
     sweep: SweepConfig
+    train: TrainConfig
 
     def __post_init__(self) -> None:
         """Refuse a history too short for a question, and a sweep over what the rule refuses."""
@@ -319,7 +324,9 @@ def config_of(told: Mapping[str, Any], path: Path) -> Config:
     return dataclasses.replace(
         config,
         store=dataclasses.replace(config.store, path=base / config.store.path),
-        model=dataclasses.replace(config.model, folder=base / config.model.folder),
+        model=dataclasses.replace(
+            config.model, folder=base / config.model.folder, adapter=_adapter_at(config.model.adapter, base)
+        ),
         backtest=dataclasses.replace(config.backtest, reports=base / config.backtest.reports),
         broker=dataclasses.replace(config.broker, shioaji=_anchored(config.broker.shioaji, base)),
         rules=dataclasses.replace(config.rules, strategy=_strategy_at(config.rules.strategy, base)),
@@ -333,6 +340,11 @@ def _anchored(shioaji: ShioajiConfig, base: Path) -> ShioajiConfig:
     """The same with its certificate's path taken from `base`; an empty path stays empty."""
     named = shioaji.ca_path != Path()
     return dataclasses.replace(shioaji, ca_path=base / shioaji.ca_path) if named else shioaji
+
+
+def _adapter_at(adapter: str, base: Path) -> str:
+    """The adapter as it is named; a path is looked for from the config's folder."""
+    return str(base / Path(adapter).expanduser()) if "/" in adapter else adapter
 
 
 def _strategy_at(strategy: str, base: Path) -> str:

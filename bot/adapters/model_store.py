@@ -154,7 +154,12 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def fingerprint(path: Path) -> str:
-    """The first 12 hex digits of the sha256 of a model's weights (of its parts' sha256, where it has several parts).
+    """The first 12 hex digits of `weights_sha256`."""
+    return weights_sha256(path)[:12]
+
+
+def weights_sha256(path: Path) -> str:
+    """The sha256 of a model's weights, in hex (of its parts' sha256, where it has several parts).
 
     A manifest's word is taken; the engine compares it with the weights that it loads.
     """
@@ -163,8 +168,7 @@ def fingerprint(path: Path) -> str:
         manifest.sha256[part.name] if manifest and part.name in manifest.sha256 else sha256_of(part)
         for part in weight_files(path)
     ]
-    whole = parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
-    return whole[:12]
+    return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def check_weights(path: Path) -> None:
