@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bot.adapters.llm_answer import Choice, answer_choices, fill_answer, label_ids
 from bot.adapters.llm_decoder import Decoder
 from bot.adapters.llm_fused import FusedDecoder, can_fuse
+from bot.adapters.llm_outlook import windows_at_once, with_outlooks
 from bot.adapters.model_store import check_weights, find_model, fingerprint, read_manifest
 from bot.config import ModelConfig
 from bot.core import prompt
@@ -73,13 +74,19 @@ class TransformersEngine:
             room = self._decoder.window - len(prefix) - sum(1 + len(one.forced) for one in choices)
             fitting = [at for at in group if len(asked[at]) <= room]
 
-            def answer(batch: Sequence[int], choices: Sequence[Choice] = choices) -> list[list[int]]:
-                return self._decoder.choose(prefix, [asked[at] for at in batch], choices)
+            def answer(
+                batch: Sequence[int], choices: Sequence[Choice] = choices, sessions: int = sessions
+            ) -> list[Forecast]:
+                picks, closes = self._picked(prefix, [asked[at] for at in batch], choices)
+                told = [
+                    self._told(questions[at], texts[at], fill_answer(pick, choices, sessions))
+                    for at, pick in zip(batch, picks, strict=True)
+                ]
+                return told if closes is None else with_outlooks(told, [questions[at].bars[-1] for at in batch], closes)
 
-            picks = in_batches(fitting, self._at_once, answer)
-            for at, pick in zip(fitting, picks, strict=True):
-                text = fill_answer(pick, choices, sessions)
-                answers[at] = self._told(questions[at], texts[at], text)
+            at_once = min(self._at_once, windows_at_once(sessions))
+            for at, told in zip(fitting, in_batches(fitting, at_once, answer), strict=True):
+                answers[at] = told
         return answers
 
     def sentiment(self, titles: Sequence[str]) -> list[Sentiment]:
@@ -97,6 +104,14 @@ class TransformersEngine:
         del self._decoder
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _picked(
+        self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], choices: Sequence[Choice]
+    ) -> tuple[list[list[int]], Tensor | None]:
+        """What is chosen for each prompt, and where bands are wanted the distributions of the closes."""
+        if self._config.bands:
+            return self._decoder.tell(prefix, prompts, choices)
+        return self._decoder.choose(prefix, prompts, choices), None
 
     def _label_scores(self, titles: Sequence[str]) -> Tensor:
         """The labels' log scores, titles x labels, in one pass; the shared beginning is read once for all."""
