@@ -50,7 +50,8 @@ prange = range
 plan: Plan = SHIPPED.plan
 
 KNOB_COUNT: Final = len(KNOBS)
-_PREPARED: Final = ("limit_up_x100", "limit_down_x100", "edge_e8", "ranked")  # what `prepare` fills in
+# What `prepare` fills in.
+_PREPARED: Final = ("limit_up_x100", "limit_down_x100", "edge_e8", "ranked", "low_edge_e8", "low_ranked")
 BLOCK: Final = 16  # accounts that walk through the sessions together: their books stay in the processor's cache
 
 
