@@ -214,6 +214,7 @@ def _view_of(inputs: Mapping[str, Any]) -> tuple[View, Rates, Knobs]:
         band_low_x100=stocks["band_low_x100"],
         low_edge_e8=[0] * n,
         low_ranked=[0] * n,
+        banded=int(any(stocks["band_low_x100"])),
     )
     rank_edges(view, rates)
     return view, rates, Knobs(*(rules[name] for name in KNOBS))

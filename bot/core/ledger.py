@@ -29,7 +29,7 @@ Table = Sequence[Sequence[int]]
 class Tables(NamedTuple):
     """A market and its forecasts, sessions x stocks: what `View` and `Exchange` tell of each session.
 
-    `prepare` fills in the daily limits, the edges and the ranks. `eventful` and `limit_pct` have an entry a
+    `prepare` fills in the daily limits, the edges and the ranks. `eventful`, `limit_pct` and `banded` have an entry a
     session, `etf` and `tax_e8` an entry a stock.
     """
 
@@ -56,6 +56,7 @@ class Tables(NamedTuple):
     band_low_x100: Table
     low_edge_e8: Sequence[MutableSequence[int]]
     low_ranked: Sequence[MutableSequence[int]]
+    banded: Sequence[int]
 
 
 class Exchange(NamedTuple):
@@ -140,6 +141,7 @@ def view_of(now: int, tables: Tables) -> View:
         tables.band_low_x100[now],
         tables.low_edge_e8[now],
         tables.low_ranked[now],
+        tables.banded[now],
     )
 
 

@@ -131,8 +131,8 @@ class View(NamedTuple):
     is known. `edge_e8` is the forecast return after the costs of the round trip in hundred-millionths; `ranked` holds
     the stocks that may be traded and have a forecast, best edge first (a tie: the one that stands first), then
     NO_STOCK. `p_up_bps` is the probability that the window ends above the close, NO_P_UP where it was not told;
-    `band_low_x100` the lower end of the last close's band, 0 where it was not. `low_edge_e8` and `low_ranked` are
-    edges and ranks by that end.
+    `band_low_x100` the lower end of the last close's band, 0 where it was not; `banded` is 0 where none was told.
+    `low_edge_e8` and `low_ranked` are edges and ranks by that end.
     """
 
     close_x100: Sequence[int]
@@ -150,6 +150,7 @@ class View(NamedTuple):
     band_low_x100: Sequence[int]
     low_edge_e8: MutableSequence[int]
     low_ranked: MutableSequence[int]
+    banded: int
 
 
 class Book(NamedTuple):
@@ -202,7 +203,9 @@ class Strategy:
 def rank_edges(view: View, rates: Rates) -> None:
     """Fill `edge_e8` and `ranked` of `view` and those of the bands' lower ends, which follow from the rest."""
     rank_by(view.target_x100, view.edge_e8, view.ranked, view, rates)
-    rank_by(view.band_low_x100, view.low_edge_e8, view.low_ranked, view, rates)
+    view.low_ranked[0] = NO_STOCK
+    if view.banded != 0:
+        rank_by(view.band_low_x100, view.low_edge_e8, view.low_ranked, view, rates)
 
 
 def rank_by(

@@ -130,6 +130,7 @@ def _tried(plan: Plan) -> tuple[Any, Orders]:
         band_low_x100=[0] * n,
         low_edge_e8=[0] * n,
         low_ranked=[0] * n,
+        banded=0,
     )
     rates = Rates(142_500, 20)
     rank_edges(view, rates)
