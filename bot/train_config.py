@@ -40,7 +40,7 @@ class TrainConfig:
     packing: bool
     pack_tokens: int
     checkpointing: Literal["auto", "on", "off"]
-    compile: bool
+    speedup: Literal["auto", "compile", "graphs", "off"]
     logging_steps: int
     evals_per_epoch: int
     patience: int

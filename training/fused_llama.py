@@ -16,17 +16,17 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, dropout, linear, rms_norm, scaled_dot_product_attention, silu
+from torch.nn.functional import cross_entropy, dropout, embedding, linear, rms_norm, scaled_dot_product_attention, silu
 from torch.utils.checkpoint import checkpoint
 
 from training.packs import Pack
 
-JOINED: Final = {
-    "self_attn.qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "self_attn.out": ("self_attn.o_proj",),
-    "mlp.gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "mlp.down": ("mlp.down_proj",),
-}
+JOINED: Final = (
+    ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    ("self_attn.o_proj",),
+    ("mlp.gate_proj", "mlp.up_proj"),
+    ("mlp.down_proj",),
+)
 TARGETS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 HEAD_ROWS: Final = 4096  # answers whose scores over the whole vocabulary are in memory at once
 
@@ -43,6 +43,8 @@ class Lora:
 
 class Joined(nn.Module):
     """Projections of the same input as one product, plus the low-rank changes of some of them as another."""
+
+    mine: Tensor
 
     def __init__(self, parts: Sequence[tuple[str, Any]], lora: Lora | None) -> None:
         """`parts`: names and linear layers. Without `lora` all weights are trained, kept in float32."""
@@ -100,25 +102,29 @@ class Block(nn.Module):
         self.heads, self.groups, self.size, self.eps = heads, groups, size, eps
         self.before = nn.Parameter(layer.input_layernorm.weight.detach(), requires_grad=lora is None)
         self.after = nn.Parameter(layer.post_attention_layernorm.weight.detach(), requires_grad=lora is None)
-        made = {
-            joined: Joined([(name, layer.get_submodule(name)) for name in names], lora)
-            for joined, names in JOINED.items()
-        }
-        self.qkv, self.out, self.gate_up, self.down = made.values()
+        self.qkv, self.out, self.gate_up, self.down = (
+            Joined([(name, layer.get_submodule(name)) for name in names], lora) for names in JOINED
+        )
 
     def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor, starts: Tensor, longest: int) -> Tensor:
         """`hidden` (tokens x width) after this layer."""
         kind = hidden.dtype
         tokens, width = hidden.shape
-        told = self.qkv(rms_norm(hidden, (width,), self.before.to(kind), self.eps))
-        told = told.view(tokens, self.heads + 2 * self.groups, self.size)
-        turned = told[:, : self.heads + self.groups]
+        read = self.qkv(rms_norm(hidden, (width,), self.before.to(kind), self.eps))
+        read = read.view(tokens, self.heads + 2 * self.groups, self.size)
+        turned = read[:, : self.heads + self.groups]
         turned = turned * cos[:, None] + _half_turned(turned) * sin[:, None]
         query, key = turned[:, : self.heads], turned[:, self.heads :]
-        mixed = attention(query, key, told[:, self.heads + self.groups :], starts, longest)
+        mixed = attention(query, key, read[:, self.heads + self.groups :], starts, longest)
         hidden = hidden + self.out(mixed.reshape(tokens, -1))
         gate, up = self.gate_up(rms_norm(hidden, (width,), self.after.to(kind), self.eps)).chunk(2, dim=-1)
-        return hidden + self.down(silu(gate) * up)
+        told: Tensor = hidden + self.down(silu(gate) * up)
+        return told
+
+    @property
+    def joined(self) -> tuple[Joined, ...]:
+        """Its products, in the order of JOINED."""
+        return self.qkv, self.out, self.gate_up, self.down
 
 
 class FusedLlama(nn.Module):
@@ -151,13 +157,18 @@ class FusedLlama(nn.Module):
         self._run: Callable[..., Tensor] = torch.compile(_run_block, dynamic=True) if compiled else _run_block
         self._score: Callable[..., Tensor] = torch.compile(_answer_loss, dynamic=True) if compiled else _answer_loss
 
+    @property
+    def layers(self) -> list[Block]:
+        """All layers, first to last."""
+        return [one for one in self.blocks if isinstance(one, Block)]
+
     def trained(self) -> list[nn.Parameter]:
         """What the optimiser changes."""
         return [one for one in self.parameters() if one.requires_grad]
 
     def hidden(self, pack: Pack) -> Tensor:
         """The last layer's output where an answer's next token is wanted: wanted x width."""
-        state = self.embed[pack.ids].to(self.kind)
+        state = embedding(pack.ids, self.embed).to(self.kind)
         cos, sin = (one[0].to(self.kind) for one in self.rotary(state[None], pack.places[None]))
         for block in self.blocks:
             if self._checkpoints and self.training:
@@ -165,7 +176,7 @@ class FusedLlama(nn.Module):
                 state = checkpoint(*given, use_reentrant=False)
             else:
                 state = self._run(block, state, cos, sin, pack.starts, pack.longest)
-        state = state[pack.wanted]
+        state = state.index_select(0, pack.wanted)
         return rms_norm(state, state.shape[-1:], self.norm.to(self.kind), self.eps)
 
     def loss(self, pack: Pack, smoothing: float = 0.0) -> Tensor:
@@ -184,8 +195,8 @@ class FusedLlama(nn.Module):
     def changes(self) -> dict[str, Tensor]:
         """The adapter under peft's names, float32 on the CPU."""
         told: dict[str, Tensor] = {}
-        for at, block in enumerate(self.blocks):
-            for joined in (block.qkv, block.out, block.gate_up, block.down):
+        for at, block in enumerate(self.layers):
+            for joined in block.joined:
                 for name, (down, up) in joined.changes().items():
                     stem = f"base_model.model.model.layers.{at}.{name}"
                     told[f"{stem}.lora_A.weight"] = down.detach().float().cpu().contiguous()
@@ -197,13 +208,13 @@ class FusedLlama(nn.Module):
         told = {"model.embed_tokens.weight": self.embed, "model.norm.weight": self.norm}
         if self.head is not None:
             told["lm_head.weight"] = self.head
-        for at, block in enumerate(self.blocks):
+        for at, block in enumerate(self.layers):
             stem = f"model.layers.{at}"
             told[f"{stem}.input_layernorm.weight"] = block.before
             told[f"{stem}.post_attention_layernorm.weight"] = block.after
-            for joined in (block.qkv, block.out, block.gate_up, block.down):
+            for joined in block.joined:
                 for kind, whole in (("weight", joined.weight), ("bias", joined.bias)):
-                    pieces = whole.split(joined.sizes) if whole is not None else ()
+                    pieces = torch.split(whole, joined.sizes) if whole is not None else ()
                     told |= {f"{stem}.{name}.{kind}": piece for name, piece in zip(joined.names, pieces, strict=False)}
         return {name: one.detach().to(torch.bfloat16).cpu().contiguous() for name, one in told.items()}
 
@@ -235,8 +246,9 @@ def attention(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest
         return _flash(query, key, value, starts, longest)
     mixed = torch.zeros_like(query)
     for first, end in zip(starts.tolist(), starts.tolist()[1:], strict=False):
-        one = (each[first:end].transpose(0, 1)[None] for each in (query, key, value))
-        mixed[first:end] = scaled_dot_product_attention(*one, is_causal=True, enable_gqa=True)[0].transpose(0, 1)
+        asked, keys, values = (each[first:end].transpose(0, 1)[None] for each in (query, key, value))
+        told = scaled_dot_product_attention(asked, keys, values, is_causal=True, enable_gqa=True)
+        mixed[first:end] = told[0].transpose(0, 1)
     return mixed
 
 
@@ -251,8 +263,9 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: i
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     from torch.nn.attention.varlen import varlen_attn
 
-    told: Tensor = varlen_attn(query, key, value, starts, starts, longest, longest, **options)
-    return told
+    told: Any = varlen_attn(query, key, value, starts, starts, longest, longest, **options)
+    mixed: Tensor = told
+    return mixed
 
 
 def _flash_options() -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import Final
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 GRAIN: Final = 256  # a pack's length is a multiple of this many tokens: few shapes, so few kernels
+IGNORED: Final = -100  # a target that no loss counts, as torch's cross_entropy has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +52,17 @@ class Pack:
         return Pack(ids=ids, places=places, starts=starts, longest=self.longest, wanted=wanted, targets=targets)
 
 
-def pack(examples: Sequence[Tokens], longest: int, slots: int | None = None) -> Pack:
-    """`examples` end to end, filled to a multiple of GRAIN with tokens that nobody reads.
+def pack(examples: Sequence[Tokens], longest: int, *, grain: int = GRAIN, slots: int = 1, answers: int = 1) -> Pack:
+    """`examples` end to end, filled to a multiple of `grain` with tokens that nobody reads.
 
-    `slots` is the number of sequences that `starts` tells of; empty ones stand at the end. So a step's shapes do not
-    depend on how many examples it has.
+    `starts` tells of a multiple of `slots` sequences, empty ones at the end, and the wanted positions are filled to a
+    multiple of `answers` with IGNORED targets: so there are few shapes.
     """
     used = sum(len(one.ids) for one in examples)
-    total = -(-used // GRAIN) * GRAIN
+    total = -(-used // grain) * grain
     fillers = [min(longest, total - at) for at in range(used, total, longest)]
     lengths = [len(one.ids) for one in examples] + fillers
-    lengths += [0] * max(0, (slots or 0) - len(lengths))
+    lengths += [0] * (-len(lengths) % slots)
     ids = [token for one in examples for token in one.ids] + [0] * (total - used)
     wanted: list[int] = []
     targets: list[int] = []
@@ -69,6 +71,8 @@ def pack(examples: Sequence[Tokens], longest: int, slots: int | None = None) -> 
         wanted += range(at + one.answer - 1, at + len(one.ids) - 1)
         targets += one.ids[one.answer :]
         at += len(one.ids)
+    wanted += [0] * (-len(wanted) % answers)
+    targets += [IGNORED] * (-len(targets) % answers)
     starts = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
     return Pack(
         ids=torch.tensor(ids),
@@ -92,8 +96,9 @@ def split_batch(batch: Sequence[Tokens], most_tokens: int) -> Iterator[Sequence[
         yield batch[first:]
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> list[int]:
+@lru_cache(maxsize=2)
+def epoch_order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
     """The order of `count` examples in `epoch`; the same whenever it is asked for, so that a run can be resumed."""
     order = list(range(count))
     Random(f"{seed} {epoch}").shuffle(order)  # noqa: S311  (an order, no secret)
-    return order
+    return tuple(order)

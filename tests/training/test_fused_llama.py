@@ -77,7 +77,7 @@ def test_all_weights_can_be_trained_and_are_told_under_transformers_names() -> N
     plain.backward()
 
     assert mine.item() == pytest.approx(plain.item(), rel=1e-5)
-    expected = {name: one for name, one in theirs.named_parameters()}
+    expected = dict(theirs.named_parameters())
     told = ours.weights()
     assert set(told) == set(expected)
     assert all(torch.equal(told[name], one.detach().bfloat16()) for name, one in expected.items())
@@ -102,13 +102,13 @@ def test_layers_computed_twice_give_the_same_gradients() -> None:
 
 
 def test_a_pack_tells_where_examples_begin_and_what_is_wanted() -> None:
-    told = pack(EXAMPLES[:2], longest=100, slots=6)
+    told = pack(EXAMPLES[:2], longest=100, slots=6, answers=3)
 
     assert told.ids[:9].tolist() == [5, 9, 2, 7, 11, 3, 1, 2, 3]
     assert told.places[:9].tolist() == [0, 1, 2, 3, 4, 5, 0, 1, 2]
-    assert told.starts.tolist() == [0, 6, 9, 109, 209, 256, 256]
-    assert told.wanted.tolist() == [3, 4, 6, 7]
-    assert told.targets.tolist() == [11, 3, 2, 3]
+    assert told.starts.tolist() == [0, 6, 9, 109, 209, 256, 256]  # examples, fillers of at most 100, an empty one
+    assert told.wanted.tolist() == [3, 4, 6, 7, 0, 0]
+    assert told.targets.tolist() == [11, 3, 2, 3, -100, -100]
 
 
 def test_a_batch_is_split_by_tokens_and_no_example_is_lost() -> None:
