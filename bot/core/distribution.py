@@ -34,6 +34,7 @@ Floats = npt.NDArray[np.float64]
 
 LOW: Final = 0.1  # the quantiles of a band
 HIGH: Final = 0.9
+P_UP_DIGITS: Final = 3  # beyond them is what a model's floats make of a prompt's neighbours
 TOLERANCE: Final = 1e-9  # of probabilities that were added up
 FINEST: Final = 1e-4  # cells of log return in which distributions are added; wider for windows of more sessions
 WIDEST: Final = 10  # times FINEST
@@ -103,7 +104,7 @@ def _outlooks(closes: Floats, paths: Sequence[Path]) -> Iterator[Outlook]:
         below, above = (_below(upto[row, -1], edge) for edge in edges)
         yield Outlook(
             bands=tuple(_bands(one, lows[row], highs[row])),
-            p_up=min(max(1 - (below + above) / 2, 0.0), 1.0),
+            p_up=round(min(max(1 - (below + above) / 2, 0.0), 1.0), P_UP_DIGITS),
         )
 
 
@@ -151,7 +152,7 @@ def _below(upto: Floats, edge: float) -> float:
     if cell < 0 or cell >= len(upto):
         return 0.0 if cell < 0 else 1.0
     before = float(upto[cell - 1]) if cell else 0.0
-    return before + (place - cell) * (float(upto[cell]) - before)
+    return before + float(place - cell) * (float(upto[cell]) - before)
 
 
 def _unchanged(last_x100: int, etf: bool) -> tuple[float, float]:  # noqa: FBT001

@@ -161,6 +161,7 @@ def test_any_band_is_ordered_tradable_and_inside_the_limits(told: tuple[np.ndarr
     closes, paths = told
     found = outlooks(closes, paths)
     for outlook, path in zip(found, paths, strict=True):
+        assert type(outlook.p_up) is float  # a numpy number can't be sent as JSON
         assert 0 <= outlook.p_up <= 1
         lowest = highest = path.last_x100
         for band, close in zip(outlook.bands, path.closes_x100, strict=True):
