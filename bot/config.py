@@ -21,7 +21,9 @@ from bot.core.lateness import Late
 from bot.core.limits import Limits
 from bot.core.rule import BPS, Rules
 from bot.errors import ConfigError
+from bot.server_config import ServerConfig
 from bot.sweep_config import SweepConfig, check_knobs, unknown_knob_key
+from bot.teacher_config import TeacherConfig
 from bot.train_config import TrainConfig
 
 TAIPEI: Final = ZoneInfo("Asia/Taipei")
@@ -169,13 +171,16 @@ class HistoryConfig:
 
 
 LARGEST_BATCH: Final = 4_096  # more prompts than fit on any GPU at once
+MOST_SAMPLES: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """Which model answers, and how long it may take."""
 
-    engine: Literal["transformers", "naive"]
+    engine: Literal["transformers", "unsloth", "vllm", "openai", "naive"]
+    style: Literal["codes", "seed"]
+    samples: int
     name: str
     folder: Path
     device: Literal["auto", "cpu", "cuda"]
@@ -188,10 +193,15 @@ class ModelConfig:
     adapter: str
     merge: bool
     precision: Literal["auto", "float32", "bf16", "8bit", "4bit"]
+    server: ServerConfig
 
     def __post_init__(self) -> None:
         """Refuse knobs that could not work."""
         _check_positive(self, "past_sessions", "future_sessions", "timeout_s")
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise ValueError(f"`samples` must be between 1 and {MOST_SAMPLES}")
+        if self.style == "seed" and self.engine not in {"transformers", "unsloth"}:
+            raise ValueError('`style` "seed" needs `engine` "transformers" or "unsloth"')
         if not 0 <= self.batch <= LARGEST_BATCH:
             raise ValueError(f"`batch` must be between 0 (as suits the machine) and {LARGEST_BATCH:,}")
 
@@ -276,6 +286,7 @@ class Config:
     backtest: BacktestConfig
     sweep: SweepConfig
     train: TrainConfig
+    teacher: TeacherConfig
 
     def __post_init__(self) -> None:
         """Refuse a history too short for a question, and a sweep over what the rule refuses."""

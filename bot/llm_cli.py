@@ -172,12 +172,14 @@ def _row(manifest: Manifest) -> tuple[str, ...]:
     return manifest.name, "yes", weights, manifest.licence, str(manifest.knowledge_until), manifest.source
 
 
-def _mood_facts(title: str, mood: Sentiment) -> dict[str, Any]:
-    """A headline's mood for JSON."""
+def _mood_facts(title: str, mood: Sentiment | None) -> dict[str, Any]:
+    """A headline's mood for JSON; a label of null is unknown."""
+    if mood is None:
+        return {"title": title, "label": None}
     return {"title": title, "label": mood.label, "score": mood.score} | _shares(mood)
 
 
-def _mood_table(titles: Sequence[str], moods: Sequence[Sentiment], model: str) -> Table:
+def _mood_table(titles: Sequence[str], moods: Sequence[Sentiment | None], model: str) -> Table:
     """A line for each headline."""
     from rich.table import Table
 
@@ -185,7 +187,8 @@ def _mood_table(titles: Sequence[str], moods: Sequence[Sentiment], model: str) -
 
     table = Table("headline", "mood", "positive", "neutral", "negative", caption=model)
     for title, mood in zip(titles, moods, strict=True):
-        table.add_row(clean_text(title, TITLE_CHARS), mood.label, *(f"{share:.0%}" for share in _shares(mood).values()))
+        told = (mood.label, *(f"{share:.0%}" for share in _shares(mood).values())) if mood else ("unknown",)
+        table.add_row(clean_text(title, TITLE_CHARS), *told)
     return table
 
 

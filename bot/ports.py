@@ -152,8 +152,8 @@ class Engine(Protocol):
             EngineFailed: the engine is gone; abstain for all.
         """
 
-    def sentiment(self, titles: Sequence[str]) -> list[Sentiment]:
-        """The mood of each headline, in order.
+    def sentiment(self, titles: Sequence[str]) -> Sequence[Sentiment | None]:
+        """The mood of each headline, in order; None where it is unknown.
 
         Raises:
             EngineFailed: the engine is gone.
@@ -161,6 +161,15 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the memory back."""
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """An engine that tells why its last batch has holes."""
+
+    @property
+    def abstentions(self) -> Mapping[str, int]:
+        """How many answers are missing, by reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

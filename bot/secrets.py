@@ -28,6 +28,8 @@ KNOWN: Final = {
     "TWTRADER_ACCOUNT": "the stock API's account",
     "TWTRADER_PASSWORD": "the stock API's password",
     "NEWSAPI_KEY": "NewsAPI's key",
+    "TWTRADER_TEACHER_KEY": "the key of the server that `train teacher` asks",
+    "TWTRADER_MODEL_KEY": "the key of the model server, where it wants one",
     "TWTRADER_SHIOAJI_KEY": "SinoPac's API key",
     "TWTRADER_SHIOAJI_SECRET": "SinoPac's secret key",
     "TWTRADER_SHIOAJI_ACCOUNT": "the number of the stock account at SinoPac, where there is more than one",

@@ -96,6 +96,10 @@ def engine_of(config: ModelConfig) -> Engine:
         from bot.adapters.naive_forecaster import NaiveEngine
 
         return NaiveEngine()
+    if config.engine == "openai":
+        from bot.adapters.llm_server import ServerEngine
+
+        return ServerEngine(config, optional_secret("TWTRADER_MODEL_KEY"))
     from bot.adapters.llm_child import ChildEngine
 
     return ChildEngine(config)
@@ -113,7 +117,8 @@ def check_engine(config: Config) -> None:
     if config.model.trained_until > today:
         raise ConfigError(f"`model.trained_until` is {config.model.trained_until}, after today, {today}")
     engine = engine_of(config.model)
-    _ = engine.model
+    if config.model.engine != "openai":  # a server may be away now and back at 18:00: only its address is checked
+        _ = engine.model
     engine.close()
 
 

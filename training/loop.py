@@ -21,35 +21,13 @@ from bot.train_config import TrainConfig
 from training.fused_llama import FusedLlama
 from training.graphs import Graphed, Plain
 from training.packs import Pack, Tokens, epoch_order, pack, split_batch
+from training.progress import Progress
 
 STATE: Final = "state.safetensors"
 BEST: Final = "best.safetensors"
 SLOTS: Final = 64  # `starts` of a pack tells of a multiple of so many examples
 GRAPH_GRAIN: Final = 512  # for CUDA graphs, each of one shape, packs' lengths are multiples of so many tokens
 GRAPH_ANSWERS: Final = 64  # and their answers of so many
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a run is. Losses are means per answer token in nats; `valid_loss` is NaN until there is one.
-
-    `tokens` were read by all GPUs since the run began, in `seconds` of training; both survive a resume.
-    """
-
-    step: int = 0
-    loss: float = math.nan
-    valid_loss: float = math.nan
-    best_loss: float = math.inf
-    best_step: int = 0
-    since_best: int = 0
-    learning_rate: float = 0.0
-    tokens: int = 0
-    seconds: float = 0.0
-
-    @property
-    def tokens_a_second(self) -> float:
-        """The rate since the run began."""
-        return self.tokens / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,12 @@ class ChildEngine:
         self._child: _Child | None = None
         self._model = ""
         self._lock = threading.Lock()
+        self._abstentions: dict[str, int] = {}
+
+    @property
+    def abstentions(self) -> dict[str, int]:
+        """Why the last batch has holes, with how many, as far as the engine in the child tells."""
+        return self._abstentions
 
     @property
     def model(self) -> str:
@@ -81,15 +87,17 @@ class ChildEngine:
         answer = self._ask(Forecasts(questions=tuple(questions)))
         if not isinstance(answer, Told) or len(answer.forecasts) != len(questions):
             raise EngineFailed(f"{self.model}: the child's answer does not fit the question")
+        self._abstentions = answer.abstentions
         return answer.forecasts
 
-    def sentiment(self, titles: Sequence[str]) -> list[Sentiment]:
+    def sentiment(self, titles: Sequence[str]) -> list[Sentiment | None]:
         """The mood of each headline, in order; raises as `forecast`."""
         if not titles:
             return []
         answer = self._ask(Titles(titles=tuple(titles)))
         if not isinstance(answer, Moods) or len(answer.sentiments) != len(titles):
             raise EngineFailed(f"{self.model}: the child's answer does not fit the question")
+        self._abstentions = answer.abstentions
         return answer.sentiments
 
     def close(self) -> None:

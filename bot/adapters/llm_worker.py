@@ -18,7 +18,7 @@ import msgspec
 from bot.config import ModelConfig
 from bot.core.forecast import Forecast, Sentiment
 from bot.errors import BotError
-from bot.ports import Engine, Question
+from bot.ports import Engine, Explains, Question
 
 
 class Hello(msgspec.Struct, tag=True, frozen=True, kw_only=True):
@@ -49,12 +49,14 @@ class Told(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """A forecast, or None, for each question."""
 
     forecasts: list[Forecast | None]
+    abstentions: dict[str, int] = {}
 
 
 class Moods(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """The mood of each headline."""
 
-    sentiments: list[Sentiment]
+    sentiments: list[Sentiment | None]
+    abstentions: dict[str, int] = {}
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True, kw_only=True):
@@ -121,8 +123,13 @@ def _answer(engine: Engine | None, request: Forecasts | Titles) -> Told | Moods:
     if engine is None:
         raise RuntimeError("no model was loaded")
     if isinstance(request, Titles):
-        return Moods(sentiments=engine.sentiment(request.titles))
-    return Told(forecasts=engine.forecast(request.questions))
+        return Moods(sentiments=list(engine.sentiment(request.titles)), abstentions=_reasons(engine))
+    return Told(forecasts=engine.forecast(request.questions), abstentions=_reasons(engine))
+
+
+def _reasons(engine: Engine) -> dict[str, int]:
+    """Why the engine's last batch has holes, where it tells."""
+    return dict(engine.abstentions) if isinstance(engine, Explains) else {}
 
 
 def _take_stdout() -> BinaryIO:

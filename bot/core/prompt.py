@@ -139,15 +139,21 @@ def question_text(
     Raises:
         ValueError: `columns` are none, not in COLUMNS, or in another order.
     """
+    head = question_head(name, bars[-1], context=context, masked=masked, columns=columns)
+    return head + "".join(_past_lines(bars, to_x100(bars[0].open), limit_pct(bars[-1].session), columns))
+
+
+def question_head(
+    name: str, last: Bar, *, context: Sequence[str] = (), masked: bool = False, columns: Sequence[str] = FIELDS
+) -> str:
+    """A question as far as its past bars, of which `last` is the newest; raises as `question_text`."""
     if not columns or list(columns) != [one for one in COLUMNS if one in columns]:
         raise ValueError(f"columns must be some of {', '.join(COLUMNS)}, in this order: {', '.join(columns)}")
-    last = bars[-1]
     who, when = ("A stock", "a day") if masked else (f"{last.symbol} {clean_text(name, NAME_CHARS)}", str(last.session))
     head = f"{who}, close {last.close.normalize():f} on {when}\n"
     told = [clean_text(one, TITLE_CHARS) for one in context]
     news = "".join(f"News: {one}\n" for one in [one for one in told if one][:CONTEXT_LINES])
-    lines = "".join(_past_lines(bars, to_x100(bars[0].open), limit_pct(last.session), columns))
-    return _prefix(columns) + head + news + lines
+    return _prefix(columns) + head + news
 
 
 def read_forecast(text: str, last: Bar) -> tuple[ForecastBar, ...]:
@@ -158,9 +164,13 @@ def read_forecast(text: str, last: Bar) -> tuple[ForecastBar, ...]:
 def _lines(bars: Sequence[Prices], before_x100: int, pct: int) -> Iterator[str]:
     """Each bar's line, told from the close before it."""
     for bar in bars:
-        prices = [to_x100(getattr(bar, field)) for field in FIELDS]
-        yield "".join(f"{code_of(price, before_x100, pct):03d}" for price in prices) + "\n"
-        before_x100 = prices[-1]
+        yield bar_line(bar, before_x100, pct)
+        before_x100 = to_x100(bar.close)
+
+
+def bar_line(bar: Prices, before_x100: int, pct: int) -> str:
+    """One bar of an answer, or of a question with the four prices; `before_x100` is the close before it."""
+    return "".join(f"{code_of(to_x100(getattr(bar, field)), before_x100, pct):03d}" for field in FIELDS) + "\n"
 
 
 def _past_lines(bars: Sequence[Bar], before_x100: int, pct: int, columns: Sequence[str]) -> Iterator[str]:
@@ -192,7 +202,7 @@ QUESTION_PREFIX: Final = _prefix(FIELDS)
 # --- sentiment -------------------------------------------------------------------------------------------------
 
 LABELS: Final = ("positive", "neutral", "negative")
-TITLE_CHARS: Final = 160  # a headline; the rest of a longer text is not read
+TITLE_CHARS: Final = 320  # a headline, or the longest sentence that analysts labelled; the rest of a longer text is not read
 NAME_CHARS: Final = 24
 SENTIMENT_SUFFIX: Final = "\nSentiment:"
 

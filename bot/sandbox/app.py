@@ -6,6 +6,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
+from bot.sandbox.chat import LLM_ROUTES
 from bot.sandbox.control import CONTROL_ROUTES
 from bot.sandbox.ex_rights import TPEX_EX_ROUTES, TWSE_EX_ROUTES
 from bot.sandbox.exchange import TPEX_ROUTES, TWSE_ROUTES
@@ -25,6 +26,7 @@ def app_of(world: World) -> Starlette:
             Mount("/tpex", routes=[*TPEX_ROUTES, *TPEX_EX_ROUTES]),
             Mount("/newsapi", routes=NEWSAPI_ROUTES),
             Mount("/rss", routes=RSS_ROUTES),
+            Mount("/llm", routes=LLM_ROUTES),
             Mount("/stock", routes=STOCK_API_ROUTES),
             Mount("/sandbox", routes=CONTROL_ROUTES),
         ],

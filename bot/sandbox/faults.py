@@ -32,7 +32,11 @@ HOLDINGS_STALE: Final = "holdings_stale"
 WRONG_MONTH: Final = "twse_wrong_month"
 REPEAT_LAST_SESSION: Final = "repeat_last_session"
 BAD_ROW: Final = "bad_row"
-_THE_ROUTE_PLAYS: Final = frozenset({NONE, WRONG_MONTH, REPEAT_LAST_SESSION, BAD_ROW, HOLDINGS_STALE})
+LLM_CUT: Final = "llm_cut"
+LLM_GARBAGE: Final = "llm_garbage"
+_THE_ROUTE_PLAYS: Final = frozenset(
+    {NONE, WRONG_MONTH, REPEAT_LAST_SESSION, BAD_ROW, HOLDINGS_STALE, LLM_CUT, LLM_GARBAGE}
+)
 
 # Faults that answer in the application's stead: nothing is bought, nothing is read.
 _ANSWERS: Final[Mapping[str, Callable[[], Response]]] = {
@@ -45,6 +49,12 @@ _ANSWERS: Final[Mapping[str, Callable[[], Response]]] = {
     "twse_busy": lambda: HTMLResponse("<html><body>Precondition Required</body></html>", 428),
     # A false "no session today" has been seen. Source: api/STOCK_API.md, "Orders"
     "no_session": lambda: JSONResponse({"result": "failed", "status": WINDOW_CLOSED}),
+    # A model server whose queue is full says when to come back. Source: RFC 6585; OpenAI's error object
+    "http_429": lambda: JSONResponse(
+        {"error": {"message": "Rate limit reached", "type": "rate_limit_error", "param": None, "code": 429}},
+        429,
+        headers={"Retry-After": "0"},
+    ),
     "holdings_failed": lambda: JSONResponse({"result": "failed", "status": "取得使用者庫存失敗"}),
 }
 # Faults that let the application act, and then answer something else: the order is booked, its answer lost.

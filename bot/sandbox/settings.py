@@ -33,7 +33,7 @@ class SandboxSettings:
     `prices` is a folder of CSV bars to replay; None invents a market from `seed`. `codes` empty means all there
     are. `first`..`last` limit the sessions that exist. `start` is the first moment on the clock, Taipei when
     naive; `speed` is how many times faster than real time the clock runs by itself, 0 = it stands still.
-    `accounts` are (account, password). `newsapi_key` empty lets any key in. `dividends` are paid in
+    `accounts` are (account, password). `newsapi_key` and `model_key` empty let any key in. `dividends` are paid in
     cash on the ex-date, which the real stock API does not do as far as is known. `port` 0 lets the system choose.
     """
 
@@ -48,6 +48,7 @@ class SandboxSettings:
     cash_twd: int = 100_000_000
     speed: float = 0.0
     newsapi_key: str = ""
+    model_key: str = ""
     until_stdin_closes: bool = False
     dividends: bool = False
     costs: CostRates = field(default=STOCK_API_COSTS)
@@ -82,6 +83,7 @@ class SandboxSettings:
             "--cash": self.cash_twd,
             "--speed": self.speed,
             "--newsapi-key": self.newsapi_key or None,
+            "--model-key": self.model_key or None,
         }
         # One word each, `--name=value`: a value may begin with a dash.
         words = [f"{name}={value}" for name, value in options.items() if value is not None]
@@ -144,6 +146,7 @@ def settings_of(words: Sequence[str] | None = None) -> SandboxSettings:
         cash_twd=told.cash,
         speed=told.speed,
         newsapi_key=told.newsapi_key,
+        model_key=told.model_key,
         until_stdin_closes=told.until_stdin_closes,
         dividends=told.dividends,
     )
@@ -164,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cash", type=int, default=100_000_000, help="whole TWD an account opens with")
     parser.add_argument("--speed", type=float, default=0.0, help="clock runs N times real time (default 0: stands)")
     parser.add_argument("--newsapi-key", default="", help="the one NewsAPI key let in (default: any)")
+    parser.add_argument("--model-key", default="", help="the one key let in at /llm (default: any, or none)")
     parser.add_argument("--dividends", action="store_true", help="pay cash dividends on ex-dates (default: don't)")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when standard input reaches its end")
     return parser

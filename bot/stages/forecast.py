@@ -10,9 +10,10 @@ from typing import Final
 from bot.config import Config
 from bot.core.exrights import adjusted
 from bot.core.forecast import Article
+from bot.core.reasons import listed
 from bot.errors import EngineFailed, Refused
 from bot.exrights_fetch import known_events, refresh_ex_rights
-from bot.ports import Company, Engine, Question
+from bot.ports import Company, Engine, Explains, Question
 from bot.stages.stage import Outcome, Ports
 
 SIGNAL_BARS: Final = 60  # more than any rule of thumb here looks back
@@ -29,10 +30,11 @@ def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
     try:
         with _running(ports.engine) as engine:
             made, asked = _forecast(session, questions, engine, ports, config)
+            holes = why_missing(engine) if made < asked else ""
             scored = _score_news(engine, ports, config)
     except (EngineFailed, Refused) as failed:
         return Outcome(outcome="failed", detail=f"abstained: {failed}")
-    return Outcome(outcome="done", detail=f"{made} of {asked} stocks forecast, {scored}")
+    return Outcome(outcome="done", detail=f"{made} of {asked} stocks forecast{holes}, {scored}")
 
 
 def _compute_signals(session: date, ports: Ports, config: Config) -> None:
@@ -92,8 +94,16 @@ def _score_news(engine: Engine, ports: Ports, config: Config) -> str:
         moods = engine.sentiment(new)
     except EngineFailed as failed:
         return f"sentiment unknown: {failed}"
-    ports.market.add_sentiments(engine.model, dict(zip(new, moods, strict=True)), ports.clock.now())
-    return f"{len(new)} headlines scored"
+    known = {title: mood for title, mood in zip(new, moods, strict=True) if mood is not None}
+    ports.market.add_sentiments(engine.model, known, ports.clock.now())
+    unknown = f", {len(new) - len(known)} unknown{why_missing(engine)}" if len(known) < len(new) else ""
+    return f"{len(known)} headlines scored{unknown}"
+
+
+def why_missing(engine: Engine) -> str:
+    """` (3 x no answer in 60 s)` of an engine that tells why its last batch has holes; else nothing."""
+    reasons = engine.abstentions if isinstance(engine, Explains) else {}
+    return f" ({listed(reasons)})" if reasons else ""
 
 
 def recent_headlines(company: Company, ports: Ports, config: Config) -> list[Article]:

@@ -1,0 +1,50 @@
+"""Records as token ids, cut exactly as the engine cuts the same question when it trades."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from bot.core import prompt
+from bot.errors import Refused
+from training.dataset import Record
+from training.packs import Tokens
+
+
+def encode_records(tokenizer: Any, records: Iterable[Record], max_length: int, side: str) -> list[Tokens]:
+    """Every record as ids; `side` names the file in errors.
+
+    Raises:
+        Refused: one is longer than `max_length` tokens, has no answer, or a mood's answer is not one token.
+    """
+    end = tokenizer.eos_token_id
+    encoded: list[Tokens] = []
+    for line, record in enumerate(records, start=1):
+        asked = _question_ids(tokenizer, record)
+        answered = _ids(tokenizer, record.output)
+        if record.kind == "analysis" and end is not None:  # free text must learn to stop; the others have a fixed length
+            answered = [*answered, end]
+        where = f"{side} line {line} ({record.kind}{f', {record.symbol} {record.as_of}' if record.symbol else ''})"
+        if not asked or not answered:
+            raise Refused(f"{where}: no question or no answer")
+        if len(asked) + len(answered) > max_length:
+            have = len(asked) + len(answered)
+            raise Refused(f"{where}: {have} tokens, and train.max_length is {max_length}")
+        if record.kind == "mood" and len(answered) != 1:
+            raise Refused(f"{where}: this model's tokenizer cuts the label{record.output!r} in {len(answered)} tokens")
+        encoded.append(Tokens(ids=(*asked, *answered), answer=len(asked)))
+    return encoded
+
+
+def _question_ids(tokenizer: Any, record: Record) -> list[int]:
+    """The question's ids. The engine reads what many questions share once, so it cuts them after that; here too."""
+    first = prompt.QUESTION_PREFIX if record.kind == "prices" else prompt.TUNED_MOOD_PREFIX
+    if record.kind != "analysis" and record.input.startswith(first):
+        return _ids(tokenizer, first, start=True) + _ids(tokenizer, record.input.removeprefix(first))
+    return _ids(tokenizer, record.input, start=True)
+
+
+def _ids(tokenizer: Any, text: str, *, start: bool = False) -> list[int]:
+    """Token ids; nothing in `text` becomes a special token. `start` adds the model's own first token, if it has one."""
+    ids: list[int] = tokenizer(text, add_special_tokens=start, split_special_tokens=True)["input_ids"]
+    return ids
