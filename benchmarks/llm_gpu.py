@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from bot.adapters.llm_answer import Choice
 from bot.adapters.llm_decoder import Decoder
 from bot.adapters.llm_fused import FusedDecoder
-from bot.core import distribution  # noqa: E402
+from bot.core import distribution
 
 SHAPE = LlamaConfig(
     hidden_size=3072, num_hidden_layers=28, num_attention_heads=24, num_key_value_heads=8, head_dim=128,

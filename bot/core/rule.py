@@ -203,9 +203,10 @@ class Strategy:
 def rank_edges(view: View, rates: Rates) -> None:
     """Fill `edge_e8` and `ranked` of `view` and those of the bands' lower ends, which follow from the rest."""
     rank_by(view.target_x100, view.edge_e8, view.ranked, view, rates)
-    view.low_ranked[0] = NO_STOCK
     if view.banded != 0:
         rank_by(view.band_low_x100, view.low_edge_e8, view.low_ranked, view, rates)
+    elif len(view.low_ranked) > 0:
+        view.low_ranked[0] = NO_STOCK
 
 
 def rank_by(
