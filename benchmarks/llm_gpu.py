@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from bot.adapters.llm_answer import Choice
 from bot.adapters.llm_decoder import Decoder
 from bot.adapters.llm_fused import FusedDecoder
+from bot.core import distribution
 
 SHAPE = LlamaConfig(
     hidden_size=3072, num_hidden_layers=28, num_attention_heads=24, num_key_value_heads=8, head_dim=128,
@@ -132,6 +133,8 @@ def ours(fused: FusedDecoder, old_s: float) -> None:
     answers, first_s = timed(lambda: fused.choose(PREFIX, evening, choices(5)))
     again_s = timed(lambda: fused.choose(PREFIX, evening, choices(5)), 5)[1]
     print(f"  {STOCKS} forecasts 5->5: {again_s:.3f} s (the first time, recording: {first_s:.1f} s)")
+    fused.tell(PREFIX, evening, choices(5))
+    print(f"  with the closes' distributions: {timed(lambda: fused.tell(PREFIX, evening, choices(5)), 5)[1]:.3f} s")
     fused.choose(PREFIX, deep, choices(5))
     print(f"  {STOCKS} forecasts 20->5: {timed(lambda: fused.choose(PREFIX, deep, choices(5)), 3)[1]:.3f} s")
     alone = [fused.choose(PREFIX, [one], choices(5))[0] for one in evening]
@@ -144,6 +147,10 @@ def ours(fused: FusedDecoder, old_s: float) -> None:
         f"  {len(year)} forecasts 5->5: {took:.1f} s, {len(year) / took:.0f} a second, {read / took:,.0f} tokens a "
         f"second, {share:.0f} TFLOP/s; {old_s / (took / len(year)):,.0f} x the old way"
     )
+    (_, closes), took = timed(lambda: fused.tell(PREFIX, year, choices(5)))
+    paths = [distribution.Path(last_x100=100_00, closes_x100=(100_00,) * 5, etf=False, pct=10)] * len(year)
+    added = timed(lambda: distribution.outlooks(closes.numpy(), paths))[1]
+    print(f"  with the closes' distributions: {took:.1f} s, and {added:.1f} s on one core to bands and P(up)")
     titles = prompts(HEADLINES, 40, 40)
     fused.scores(SHOWN, titles[: fused.rows], (5, 6, 7))
     took = timed(lambda: fused.scores(SHOWN, titles, (5, 6, 7)))[1]
