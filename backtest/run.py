@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -24,11 +23,12 @@ from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_read import open_for_reading
 from bot.config import Config
-from bot.core.decide import BPS, MarketDay
+from bot.core.decide import MarketDay
 from bot.core.exrights import ExRight
-from bot.core.forecast import Forecast, Sentiment, mean_score
+from bot.core.forecast import Forecast
 from bot.core.ledger import ONE_E8
 from bot.errors import Refused
+from bot.moods import past_moods
 from bot.strategies.registry import find_strategy
 from bot.universe import load_universe
 
@@ -299,28 +299,10 @@ def _forecasters(
 def _sentiment_by_session(
     store: MarketStore, model: str, sessions: Sequence[date], config: Config
 ) -> dict[date, dict[str, int]]:
-    """Each session's mean news score by stock, in basis points, as the daemon would have seen it at decision time.
-
-    A headline counts from the moment it was both published and fetched, for the config's days back.
-    """
-    rows = store.db.execute(
-        "select a.symbol, a.title, a.published_at, a.fetched_at, s.positive, s.neutral, s.negative "
-        "from symbol_articles a join sentiments s on s.title = a.title where s.model = ? order by a.id",
-        [model],
-    )
-    moments = [datetime.combine(session, config.timetable.at("decide")) for session in sessions]
-    lookback = timedelta(days=config.feeds.newsapi.lookback_days)
-    moods: dict[date, dict[str, dict[str, Sentiment]]] = {}
-    for symbol, title, published, fetched, positive, neutral, negative in rows:
-        published_at, fetched_at = datetime.fromisoformat(published), datetime.fromisoformat(fetched)
-        mood = Sentiment(positive=positive, neutral=neutral, negative=negative)
-        for place in range(bisect_left(moments, max(published_at, fetched_at)), len(moments)):
-            if published_at < moments[place] - lookback:
-                break
-            moods.setdefault(sessions[place], {}).setdefault(symbol, {})[title] = mood
+    """Each session's news scores by stock, in basis points, from the headlines known at its decision time."""
+    moods = past_moods(store.db, sessions, model, config)
     return {
-        session: {symbol: round((mean_score(list(told.values())) or 0.0) * BPS) for symbol, told in by_symbol.items()}
-        for session, by_symbol in moods.items()
+        session: {symbol: mood.score_bps for symbol, mood in by_symbol.items()} for session, by_symbol in moods.items()
     }
 
 

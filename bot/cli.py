@@ -265,9 +265,11 @@ def _snapshot(config: Any, db: Any) -> Any:
         runs = Journal(db).last_stages()
         if not runs:
             raise
-        return read_snapshot(db, max(run.started_at for run in runs), (), f"as of the last stage; {gone}", halted)
+        return read_snapshot(
+            db, max(run.started_at for run in runs), (), f"as of the last stage; {gone}", halted, config
+        )
     jobs = next_jobs(config.timetable, now, stored_calendar(SessionStore(db)))
-    return read_snapshot(db, now, jobs, halted=halted)
+    return read_snapshot(db, now, jobs, halted=halted, config=config)
 
 
 @app.command()

@@ -19,6 +19,7 @@ import msgspec
 from bot.core.costs import CostRates
 from bot.core.lateness import Late
 from bot.core.limits import Limits
+from bot.core.mood import MoodRules
 from bot.core.rule import BPS, Rules
 from bot.errors import ConfigError
 from bot.server_config import ServerConfig
@@ -276,6 +277,7 @@ class Config:
     clock: ClockConfig
     timetable: Timetable
     feeds: FeedsConfig
+    news: MoodRules
     history: HistoryConfig
     model: ModelConfig
     broker: BrokerConfig

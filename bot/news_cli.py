@@ -49,6 +49,7 @@ def list_stories(
     from bot.adapters.sqlite_news import NewsStore
     from bot.adapters.sqlite_read import open_for_reading
     from bot.config import load_config
+    from bot.core.foreign_text import one_line
 
     config = load_config(context.obj)
     symbol = _symbol(code) if code else None
@@ -61,9 +62,10 @@ def list_stories(
         typer.echo(json.dumps([_facts(one) for one in stories], ensure_ascii=False, indent=2))
         return
     for one in stories:
+        told = f"{one_line(one.source)}  {one_line(one.title)}"
         about = ", ".join(f"{symbol} {names[symbol]}" if symbol in names else symbol for symbol in one.symbols)
         mark = "" if one.dated else " (no date told)"
-        typer.echo(f"{one.published_at:%Y-%m-%d %H:%M}{mark}  {one.source}  {one.title}  [{about or 'nobody of ours'}]")
+        typer.echo(f"{one.published_at:%Y-%m-%d %H:%M}{mark}  {told}  [{about or 'nobody of ours'}]")
     if not stories:
         typer.echo("no headlines stored" + (f" about {symbol}" if symbol else ""))
 

@@ -44,6 +44,8 @@ def _own_places(told: Any, original: Path, copy: Path) -> None:
     told["store"]["path"] = f"{copy.stem}.db"
     told["backtest"]["reports"] = f"{copy.stem}-reports"
     told["model"]["folder"] = str(original.resolve().parent / told["model"]["folder"])
+    if "/" in told["model"]["adapter"]:
+        told["model"]["adapter"] = str(original.resolve().parent / told["model"]["adapter"])
     if told["universe"]["file"]:
         told["universe"]["file"] = str(original.resolve().parent / told["universe"]["file"])
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
+from rich.style import StyleType
 from rich.table import Table
 from rich.text import Text
 
@@ -18,11 +19,15 @@ from bot.adapters.sqlite_breaker import BreakerStore, Trip
 from bot.adapters.sqlite_journal import EquityPoint, Journal, JournalOrder, StageRun
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_signals import SignalStore
+from bot.config import Config
 from bot.core.forecast import Article, Forecast, Sentiment
+from bot.core.foreign_text import one_line
 from bot.core.market import from_x100
+from bot.core.mood import Mood
 from bot.core.orders import OPEN_STATES, OrderState
 from bot.core.portfolio import Portfolio
 from bot.core.signals import Signal
+from bot.moods import evening_moods
 from bot.reconcile import resolve_command, solving_command
 
 UP, DOWN = "red", "green"  # Taiwan's colours: red rises, green falls
@@ -61,6 +66,7 @@ class Snapshot:
     signals: tuple[Signal, ...]
     halted: Halted | None
     breaker: Trip | None
+    news: Mapping[str, Mood]  # by symbol, as it stood when the newest forecasts' session was decided, else as it is now
 
 
 def read_snapshot(
@@ -69,8 +75,12 @@ def read_snapshot(
     next_jobs: Sequence[tuple[datetime, str]],
     clock_note: str = "",
     halted: Halted | None = None,
+    config: Config | None = None,
 ) -> Snapshot:
-    """The state of the database `db`; all orders that are open, and the newest of the rest."""
+    """The state of the database `db`; all orders that are open, and the newest of the rest.
+
+    `config` says how headlines become moods; without it none are shown.
+    """
     journal, market = Journal(db), MarketStore(db)
     account = journal.account()
     held = journal.portfolio() if account else None
@@ -98,7 +108,16 @@ def read_snapshot(
         signals=tuple(SignalStore(db).newest()),
         halted=halted,
         breaker=BreakerStore(db).open_trip(),
+        news=_news(journal, market, forecasts[0].as_of, now, config) if config and forecasts else {},
     )
+
+
+def _news(journal: Journal, market: MarketStore, session: date, now: datetime, config: Config) -> Mapping[str, Mood]:
+    """The mood of each stock's news in the decision of `session`."""
+    model = market.model_of(session, config.model.past_sessions, config.model.future_sessions)
+    if model is None:
+        return {}
+    return evening_moods(market.db, session, model, journal.decided_at(session) or now, config)
 
 
 def as_json(seen: Snapshot) -> dict[str, Any]:
@@ -133,6 +152,12 @@ def as_json(seen: Snapshot) -> dict[str, Any]:
             {"symbol": article.symbol, "title": article.title, "published_at": article.published_at.isoformat(),
              "label": mood.label, "positive": mood.positive, "neutral": mood.neutral, "negative": mood.negative}
             for article, mood in seen.moods
+        ],
+        "news": [
+            {"symbol": symbol, "score": mood.score, "positive": mood.positive, "neutral": mood.neutral,
+             "negative": mood.negative, "evidence": mood.evidence, "stories": mood.stories,
+             "headlines": mood.headlines, "mixed": mood.mixed, "low_confidence": mood.low_confidence}
+            for symbol, mood in sorted(seen.news.items())
         ],
         "signals": [
             {"symbol": one.symbol, "as_of": one.as_of.isoformat(), "name": one.name, "value": one.value,
@@ -187,7 +212,9 @@ def render(seen: Snapshot, width: int) -> RenderableType:
     parts: list[RenderableType] = [_headline(seen)]
     parts += _beside(_jobs(seen), _stages(seen), wide=wide)
     parts += [_positions(seen, wide=wide), Text(), _orders(seen, wide=wide), Text()]
-    parts += _beside(_forecasts(seen), _moods(seen), wide=wide)
+    parts += _beside(_forecasts(seen), _headlines(seen), wide=wide)
+    if seen.news:
+        parts += [_news_table(seen), Text()]
     if waiting := _waiting(seen):
         lines = Text("\n").join(Text.assemble((what, "bold yellow"), "\n  ", command) for what, command in waiting)
         parts.append(Panel(lines, title="waits for you", title_align="left", border_style="bold yellow"))
@@ -250,9 +277,18 @@ def sparkline(values: Sequence[int], width: int = SPARK_WIDTH) -> str:
     return "".join(SPARKS[(value - low) * (len(SPARKS) - 1) // (high - low)] for value in shown)
 
 
+class _Plain(Table):
+    """A table whose cells are text as it stands: in a headline, "[/b]" is no markup and an escape moves no cursor."""
+
+    def add_row(self, *cells: RenderableType | None, style: StyleType | None = None, end_section: bool = False) -> None:
+        """As Table's."""
+        plain = (Text(one_line(cell)) if isinstance(cell, str) else cell for cell in cells)
+        super().add_row(*plain, style=style, end_section=end_section)
+
+
 def _table(title: str, *columns: str, right: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
     """A plain table. Columns in `cut` give way when the terminal is narrow; the others are always whole."""
-    table = Table(title=title, title_justify="left", title_style="bold", expand=bool(cut), box=None, pad_edge=False)
+    table = _Plain(title=title, title_justify="left", title_style="bold", expand=bool(cut), box=None, pad_edge=False)
     for column in columns:
         gives_way = column in cut
         table.add_column(
@@ -353,7 +389,21 @@ def _expected(seen: Snapshot, forecast: Forecast) -> float:
     return float(forecast.target) * 100 / close - 1 if close else 0.0
 
 
-def _moods(seen: Snapshot) -> Table:
+def _news_table(seen: Snapshot) -> Table:
+    """What the rule reads of each stock's news, the strongest first, and what speaks against taking it at its word."""
+    table = _table(
+        "news", "stock", "score", "stories", "good", "bad", "mind", right=("score", "stories", "good", "bad")
+    )
+    ranked = sorted(seen.news.items(), key=lambda told: (-abs(told[1].score), told[0]))
+    for symbol, mood in ranked[:SHOWN]:
+        table.add_row(
+            f"{symbol} {seen.names.get(symbol, '')}", Text(f"{mood.score:+.2f}", _colour(mood.score)),
+            str(mood.stories), f"{mood.positive:.0%}", f"{mood.negative:.0%}", Text(", ".join(mood.flags), "yellow"),
+        )  # fmt: skip
+    return table
+
+
+def _headlines(seen: Snapshot) -> Table:
     table = _table("headlines", "stock", "mood", "headline", cut=("headline",))
     for article, mood in seen.moods:
         style = {"positive": UP, "negative": DOWN}.get(mood.label, "")

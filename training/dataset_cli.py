@@ -48,41 +48,44 @@ def dataset_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print facts as JSON.")] = False,
 ) -> None:
     """Write examples for training: price windows, moods of headlines, weekly analyses; split by date."""
+    from rich.console import Console
+
     from training.dataset import FORMS
     from training.dataset_job import Job, make_dataset
     from training.windows import window_of
 
     if form not in FORMS:
         raise Refused(f"--form {form}: one of {', '.join(FORMS)} is wanted")
-    told = make_dataset(
-        config_of_context(context),
-        Job(
-            out=out,
-            data=data,
-            windows=tuple(sorted({window_of(one) for one in windows.split(",") if one.strip()})),
-            columns=tuple(one.strip() for one in columns.split(",") if one.strip()),
-            headlines=headlines,
-            context="only" if context_only else "known" if with_context else "none",
-            masked=masked,
-            analysis=analysis,
-            teacher=teacher,
-            corpora=tuple(one.strip() for one in corpora.split(",") if one.strip()),
-            texts=texts,
-            labelled=labelled,
-            labelled_test=labelled_test,
-            text_column=text_column,
-            label_column=label_column,
-            cut=day_of(cut),
-            valid_until=day_of(valid_until),
-            since=day_of(since) or date.min,
-            until=day_of(until) or date.max,
-            embargo=embargo,
-            stride=stride,
-            most=most,
-            seed=seed,
-            form=form,
-        ),
-    )
+    with Console(stderr=True).status(f"writing examples to {out}"):
+        told = make_dataset(
+            config_of_context(context),
+            Job(
+                out=out,
+                data=data,
+                windows=tuple(sorted({window_of(one) for one in windows.split(",") if one.strip()})),
+                columns=tuple(one.strip() for one in columns.split(",") if one.strip()),
+                headlines=headlines,
+                context="only" if context_only else "known" if with_context else "none",
+                masked=masked,
+                analysis=analysis,
+                teacher=teacher,
+                corpora=tuple(one.strip() for one in corpora.split(",") if one.strip()),
+                texts=texts,
+                labelled=labelled,
+                labelled_test=labelled_test,
+                text_column=text_column,
+                label_column=label_column,
+                cut=day_of(cut),
+                valid_until=day_of(valid_until),
+                since=day_of(since) or date.min,
+                until=day_of(until) or date.max,
+                embargo=embargo,
+                stride=stride,
+                most=most,
+                seed=seed,
+                form=form,
+            ),
+        )
     print_manifest(out, told, as_json=as_json)
 
 

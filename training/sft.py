@@ -28,7 +28,7 @@ from rich.progress import Progress as Bars
 
 from bot.adapters.adapter_store import AdapterManifest, write_adapter
 from bot.adapters.llm_fused import can_fuse
-from bot.adapters.model_store import check_weights, find_model, read_manifest, weights_sha256
+from bot.adapters.model_store import check_files, find_model, read_manifest, weights_sha256
 from bot.config import Config
 from bot.errors import Refused
 from bot.train_config import TrainConfig
@@ -70,7 +70,7 @@ def run_sft(config: Config, dataset: Path, out: Path, console: Console) -> Train
     knobs = config.train
     data = read_dataset(dataset)
     path = find_model(knobs.model, config.model.folder)
-    check_weights(path)
+    check_files(path)
     from transformers import AutoConfig, AutoTokenizer
 
     shape = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)

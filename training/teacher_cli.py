@@ -69,7 +69,7 @@ def teacher_command(
         seed=seed,
         language=language,
     )
-    outcome = ask_teacher(replace(config, teacher=teacher), wanted, out)
+    outcome = ask_teacher(replace(config, teacher=teacher), wanted, out, tell=lambda line: typer.echo(line, err=True))
     _print(outcome, out, as_json=as_json)
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from bot.core.exrights import ExRight, adjusted, effective
 from bot.core.market import Bar, is_etf, limit_pct, tick_x100, to_x100
-from bot.core.prompt import FIELDS, bar_line, question_head, question_text
+from bot.core.prompt import FIELDS, bar_line, question_head, volume_code
 from bot.errors import Refused
 
 LONGEST: Final = 1000  # sessions of a side; no prompt holds more
@@ -140,15 +140,12 @@ class Stock:
         """The question as it is asked live after the close of bar `at`: `prompt.question_text`, made faster."""
         begin = at - window.past + 1
         view = self.view(at, limit_pct(self.bars[at].session))
-        if "volume" in columns:  # told from the window's own mean, so no line of it is anyone else's
-            return question_text(
-                self.name, view.between(begin, at + 1), context=context, masked=masked, columns=columns
-            )
         first, last = view.bars[begin - view.first], view.bars[at - view.first]
         head = question_head(self.name, last, context=context, masked=masked, columns=columns)
         lines = [bar_line(first, to_x100(first.open), view.pct), *view.told(begin + 1, at + 1)]
         if tuple(columns) != FIELDS:
-            lines = [_chosen(line, columns) for line in lines]
+            volumes = [bar.volume_shares for bar in view.between(begin, at + 1)]
+            lines = _chosen(lines, volumes, columns)
         return head + "".join(lines)
 
     def answer(self, at: int, window: Window) -> str:
@@ -172,7 +169,11 @@ class Stock:
         return self.bars[at].session
 
 
-def _chosen(line: str, columns: Sequence[str]) -> str:
-    """Of a line with the four prices only `columns`."""
-    places = (FIELDS.index(name) * _DIGITS for name in columns)
-    return "".join(line[place : place + _DIGITS] for place in places) + "\n"
+def _chosen(lines: Sequence[str], volumes: Sequence[int], columns: Sequence[str]) -> list[str]:
+    """Of lines with the four prices only `columns`; volumes, where wanted, are told from their own mean."""
+    places = [FIELDS.index(name) * _DIGITS for name in columns if name in FIELDS]
+    prices = ["".join([line[place : place + _DIGITS] for place in places]) for line in lines]
+    if "volume" not in columns:
+        return [f"{line}\n" for line in prices]
+    total, count = sum(volumes), len(volumes)
+    return [f"{line}{volume_code(one, total, count):03d}\n" for line, one in zip(prices, volumes, strict=True)]

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from bot.adapters.engine_ways import way_tag
 from bot.adapters.model_store import find_model, sha256_of, weights_sha256
 from bot.config import ModelConfig
 from bot.core.prompt import COLUMNS
@@ -139,12 +140,7 @@ def check_base(manifest: AdapterManifest, model_path: Path) -> None:
     Raises:
         Refused: the base's weights have another hash.
     """
-    found = weights_sha256(model_path)
-    if found != manifest.base_sha256:
-        raise Refused(
-            f"adapter {manifest.name} belongs to {manifest.base} with weights {manifest.base_sha256[:12]}..., "
-            f"and {model_path.name} has {found[:12]}..."
-        )
+    _check_base_sha256(manifest, weights_sha256(model_path), model_path.name)
 
 
 def find_adapter(config: ModelConfig) -> Path | None:
@@ -191,6 +187,25 @@ def adapter_folders(models: Path) -> list[Path]:
     return sorted(path.parent for path in (models / FOLDER).glob(f"*/{MANIFEST}"))
 
 
+def adapter_at(told: str, models: Path) -> Path | None:
+    """The adapter's folder that `told` names, in models/adapters/ or as a path; None where no adapter lies there."""
+    for path in (models / FOLDER / told, Path(told).expanduser()):
+        if (path / MANIFEST).is_file():
+            return path
+    return None
+
+
+def verify_adapter(folder: Path, models: Path) -> AdapterManifest:
+    """As `read_adapter`, and its base must be here and be the right one.
+
+    Raises:
+        Refused: anything is missing, changed, of a kind that is never loaded, or does not belong together.
+    """
+    manifest = read_adapter(folder)
+    check_base(manifest, find_model(manifest.base, models))
+    return manifest
+
+
 def fingerprint(manifest: AdapterManifest) -> str:
     """12 hex digits that stand for all that makes this adapter's answers: weights, scale, and how it is asked."""
     parts = (manifest.sha256[WEIGHTS], manifest.sha256[PEFT_CONFIG], manifest.mood, *manifest.columns)
@@ -205,23 +220,34 @@ def adapter_tag(manifest: AdapterManifest) -> str:
 def engine_name(config: ModelConfig) -> str:
     """The name of the weights that `config` means, as stored answers keep it; loads nothing.
 
-    `model@weights`, then `:4bit` or `:8bit` where the weights are quantised, then `+adapter@weights`.
+    `model@weights`, then `:4bit` or `:8bit` where the weights are quantised, then `+adapter@weights`, then the way of
+    running them where it is not our own decoder.
 
     Raises:
         Refused: the model or the adapter is not there, was changed, or they do not belong together.
     """
     path = find_model(config.name, config.folder)
     quantised = f":{config.precision}" if config.precision in {"4bit", "8bit"} else ""
-    name = f"{config.name}@{weights_sha256(path)[:12]}{quantised}"
+    weights = weights_sha256(path)  # seconds for a large model without a manifest: once
+    name = f"{config.name}@{weights[:12]}{quantised}"
     adapter = find_adapter(config)
     if adapter is None:
-        return name
+        return name + way_tag(config)
     manifest = read_adapter(adapter)
-    check_base(manifest, path)
-    return name + adapter_tag(manifest)
+    _check_base_sha256(manifest, weights, path.name)
+    return name + adapter_tag(manifest) + way_tag(config)
 
 
 # --- checks --------------------------------------------------------------------------------------------------------
+
+
+def _check_base_sha256(manifest: AdapterManifest, found: str, name: str) -> None:
+    """Refuse an adapter of other weights than those `found` under `name`."""
+    if found != manifest.base_sha256:
+        raise Refused(
+            f"adapter {manifest.name} belongs to {manifest.base} with weights {manifest.base_sha256[:12]}..., "
+            f"and {name} has {found[:12]}..."
+        )
 
 
 def _check_manifest(manifest: AdapterManifest) -> None:

@@ -14,11 +14,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final
 
 import msgspec
 
+from bot.adapters.adapter_store import engine_name
+from bot.adapters.engine_ways import require_engine
 from bot.adapters.llm_worker import (
     Answer,
     Failed,
@@ -32,9 +35,10 @@ from bot.adapters.llm_worker import (
     decode_answer,
     encode,
 )
-from bot.adapters.model_store import find_model, fingerprint, require_llm_packages
+from bot.adapters.model_store import require_llm_packages
 from bot.config import ModelConfig
 from bot.core.forecast import Forecast, Sentiment
+from bot.core.foreign_text import storable
 from bot.errors import EngineFailed, Refused
 from bot.ports import Question
 
@@ -61,13 +65,13 @@ class ChildEngine:
 
     @property
     def model(self) -> str:
-        """The model's name and the first 12 hex digits of the sha256 of its weights; starts no child.
+        """The model's name and the first 12 hex digits of the sha256 of its weights and its adapter's; starts no child.
 
         Raises:
-            Refused: the model is not there.
+            Refused: the model or its adapter is not there, or they do not belong together.
         """
         if not self._model:
-            self._model = f"{self._config.name}@{fingerprint(find_model(self._config.name, self._config.folder))}"
+            self._model = engine_name(self._config)
         return self._model
 
     @property
@@ -84,7 +88,7 @@ class ChildEngine:
         """
         if not questions:
             return []
-        answer = self._ask(Forecasts(questions=tuple(questions)))
+        answer = self._ask(Forecasts(questions=tuple(map(_storable, questions))))
         if not isinstance(answer, Told) or len(answer.forecasts) != len(questions):
             raise EngineFailed(f"{self.model}: the child's answer does not fit the question")
         self._abstentions = answer.abstentions
@@ -94,7 +98,7 @@ class ChildEngine:
         """The mood of each headline, in order; raises as `forecast`."""
         if not titles:
             return []
-        answer = self._ask(Titles(titles=tuple(titles)))
+        answer = self._ask(Titles(titles=tuple(map(storable, titles))))
         if not isinstance(answer, Moods) or len(answer.sentiments) != len(titles):
             raise EngineFailed(f"{self.model}: the child's answer does not fit the question")
         self._abstentions = answer.abstentions
@@ -120,6 +124,7 @@ class ChildEngine:
     def _started(self, deadline: float) -> _Child:
         """A child that has loaded the model."""
         require_llm_packages()
+        require_engine(self._config)
         child = _Child(self.model)  # `model` refuses an absent one before anything starts
         try:
             ready = _checked(child.ask(Hello(config=self._config), deadline))
@@ -209,6 +214,11 @@ class _Child:
         how = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         last = f": {self._said[-1]}" if self._said else ""
         return f"the child was {how}{last}" if code < 0 else f"the child {how}{last}"
+
+
+def _storable(question: Question) -> Question:
+    """The question as the pipe can carry it: a stranger's words may hold half a character."""
+    return replace(question, context=tuple(map(storable, question.context))) if question.context else question
 
 
 def _checked(answer: Answer) -> Answer:

@@ -14,14 +14,20 @@ from transformers.cache_utils import Cache, DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
 from bot.adapters.llm_answer import Choice, quantile
+from bot.adapters.llm_batches import width_class
 from bot.core import prompt
 
 
 class Decoder:
     """A causal model that reads many prompts with one shared beginning, and chooses among few tokens."""
 
-    def __init__(self, model: Any) -> None:
-        """Wrap a loaded transformers model."""
+    def __init__(self, model: Any, *, steady: bool = False) -> None:
+        """Wrap a loaded transformers model.
+
+        `steady` asks for what llm_batches.steady_batches hands over: always as many prompts, of one width class; they
+        are padded to the whole class then, so that an answer does not depend on its neighbours' lengths.
+        """
+        self.steady = steady
         self._body = model.base_model
         self._head: Tensor = model.get_output_embeddings().weight  # vocabulary x hidden
         self._prefixes: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
@@ -63,6 +69,7 @@ class Decoder:
     def _read(self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], room: int) -> Reading:
         """All prompts read to their end, padded on the left after the prefix, with room for more tokens."""
         widest = max(len(one) for one in prompts)
+        widest = width_class(widest) if self.steady else widest
         start = len(prefix)
         seen = torch.ones(len(prompts), start + widest + room, dtype=torch.long)
         ids = torch.zeros(len(prompts), widest, dtype=torch.long)

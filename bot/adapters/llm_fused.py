@@ -19,11 +19,13 @@ from torch import Tensor
 from torch.nn.functional import embedding, linear, pad, rms_norm, scaled_dot_product_attention, silu
 
 from bot.adapters.llm_answer import Choice, quantile
+from bot.adapters.llm_lora import LowRank, adapted, adapted_linear, is_quantised, low_rank, whole
 from bot.core import prompt
 
 log = logging.getLogger("twtrader")
 
 FUSED_MODELS: Final = frozenset({"llama", "mistral", "qwen2"})
+PROJECTIONS: Final = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
 # Prompts are padded to a multiple of this many tokens: forecasts are few and each width is recorded, headlines many.
 FORECAST_WIDTHS: Final = 16
 HEADLINE_WIDTHS: Final = 8
@@ -32,7 +34,10 @@ KEPT_GRAPHS: Final = 2  # each holds buffers of keys and values
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One layer's weights: queries, keys and values in one matrix, gate and up in another."""
+    """One layer's weights: queries, keys and values in one matrix, gate and up in another.
+
+    Beside each of the four matrices stands what an unmerged adapter adds to it.
+    """
 
     qkv: Tensor
     qkv_bias: Tensor | None
@@ -40,6 +45,10 @@ class Layer:
     after: Tensor
     gate_up: Tensor
     down: Tensor
+    qkv_more: LowRank | None
+    out_more: LowRank | None
+    gate_up_more: LowRank | None
+    down_more: LowRank | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +77,13 @@ class Recorded:
 
 
 def can_fuse(model: Any) -> bool:
-    """Whether `model` (transformers) is of the plain Llama kind, every layer reading everything before it."""
+    """Whether `model` (transformers) is of the plain Llama kind, every layer reading everything before it.
+
+    Quantised weights can't be joined. An adapter may lie on the seven matrices of a layer, and on nothing else.
+    """
     config = model.config
+    if is_quantised(model) or any(name.rpartition(".")[2] not in PROJECTIONS for name, _ in adapted(model)):
+        return False
     if config.model_type not in FUSED_MODELS or config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
         return False
     layer = model.base_model.layers[0]
@@ -81,10 +95,11 @@ def can_fuse(model: Any) -> bool:
 class FusedDecoder:
     """Reads many prompts with one shared beginning, and chooses among few tokens."""
 
-    def __init__(self, model: Any, *, rows: int, graphs: bool) -> None:
+    def __init__(self, model: Any, *, rows: int, graphs: bool, merge: bool = True) -> None:
         """Take over the weights of a loaded transformers model, which is of no use afterwards.
 
-        `rows` prompts are read together. `graphs` needs CUDA; without them the same steps run one by one.
+        `rows` prompts are read together. `graphs` needs CUDA; without them the same steps run one by one. `merge` adds
+        an adapter to the weights once, instead of keeping it beside them.
         """
         config, body = model.config, model.base_model
         self.window: int = config.max_position_embeddings
@@ -96,7 +111,7 @@ class FusedDecoder:
         self._head: Tensor = model.get_output_embeddings().weight
         self._rotary = body.rotary_emb
         self._norms = [*(layer.input_layernorm.weight.data for layer in body.layers), body.norm.weight.data]
-        self._layers = [_join(layer) for layer in body.layers]
+        self._layers = [_join(layer, merge=merge) for layer in body.layers]
         self._angles: tuple[Tensor, Tensor] | None = None
         self._constants: dict[tuple[object, ...], Tensor] = {}
         self._prefixes: dict[tuple[int, ...], tuple[tuple[Tensor, Tensor], ...]] = {}
@@ -301,7 +316,7 @@ class FusedDecoder:
         hidden = embedding(ids, self._embed)
         normed = rms_norm(hidden, hidden.shape[-1:], self._norms[0], self._eps)
         for at, layer in enumerate(self._layers):
-            told = linear(normed, layer.qkv, layer.qkv_bias)
+            told = adapted_linear(normed, layer.qkv, layer.qkv_bias, layer.qkv_more)
             told = told.view(batch, tokens, self._heads + 2 * self._groups, self._size)
             keys, values = buffers.keys[at][:, :, :end], buffers.values[at][:, :, :end]
             query = self._small.turn(told, cos, sin, keys[:, :, start:], values[:, :, start:], self._heads)
@@ -311,9 +326,10 @@ class FusedDecoder:
                 query, mask = query[:, :, tokens - 1 :: tokens].contiguous(), bias[:, :, tokens - 1 :: tokens]
             mixed = scaled_dot_product_attention(query, keys, values, attn_mask=mask)
             mixed = mixed.view(batch, self._groups, group, asked, self._size).permute(0, 3, 1, 2, 4)
-            said = linear(mixed.reshape(batch, asked, -1), layer.out)
+            said = adapted_linear(mixed.reshape(batch, asked, -1), layer.out, None, layer.out_more)
             hidden, normed = self._small.add_norm(hidden, said, layer.after, self._eps)
-            said = linear(self._small.swiglu(linear(normed, layer.gate_up)), layer.down)
+            gated = self._small.swiglu(adapted_linear(normed, layer.gate_up, None, layer.gate_up_more))
+            said = adapted_linear(gated, layer.down, None, layer.down_more)
             hidden, normed = self._small.add_norm(hidden, said, self._norms[at + 1], self._eps)
         return normed[:, -1]
 
@@ -397,18 +413,33 @@ def turn(told: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, h
     return query.reshape(batch, groups, heads // groups * tokens, size)
 
 
-def _join(layer: Any) -> Layer:
+def _join(layer: Any, *, merge: bool) -> Layer:
     """A transformers layer's weights, joined; the parts are given up as they are taken."""
     attention, mlp = layer.self_attn, layer.mlp
-    parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-    joined = Layer(
-        qkv=torch.cat([part.weight.data for part in parts]),
-        qkv_bias=None if parts[0].bias is None else torch.cat([part.bias.data for part in parts]),
-        out=attention.o_proj.weight.data,
+    reading = (attention.q_proj, attention.k_proj, attention.v_proj)
+    bias = None if reading[0].bias is None else torch.cat([part.bias.data for part in reading])
+    qkv, qkv_more = _joined(reading, merge=merge)
+    out, out_more = _joined((attention.o_proj,), merge=merge)
+    gate_up, gate_up_more = _joined((mlp.gate_proj, mlp.up_proj), merge=merge)
+    down, down_more = _joined((mlp.down_proj,), merge=merge)
+    return Layer(
+        qkv=qkv,
+        qkv_bias=bias,
+        out=out,
         after=layer.post_attention_layernorm.weight.data,
-        gate_up=torch.cat([mlp.gate_proj.weight.data, mlp.up_proj.weight.data]),
-        down=mlp.down_proj.weight.data,
+        gate_up=gate_up,
+        down=down,
+        qkv_more=qkv_more,
+        out_more=out_more,
+        gate_up_more=gate_up_more,
+        down_more=down_more,
     )
-    for part in (*parts, mlp.gate_proj, mlp.up_proj):
-        part.weight = None
-    return joined
+
+
+def _joined(parts: Sequence[Any], *, merge: bool) -> tuple[Tensor, LowRank | None]:
+    """The matrices of `parts` below each other, and what an adapter adds to them unless it is merged."""
+    more = low_rank(parts)
+    matrix = parts[0].weight.data if len(parts) == 1 else torch.cat([part.weight.data for part in parts])
+    for part in parts:
+        getattr(part, "base_layer", part).weight = None
+    return (whole(matrix, more), None) if merge else (matrix, more)

@@ -26,6 +26,7 @@ from bot.adapters.llm_wire import (
     mood_request,
     price_request,
     rows_in,
+    samples_at_once,
     tokens_in,
 )
 from bot.config import ModelConfig
@@ -52,9 +53,10 @@ class Missed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """One sampled path, and the tokens that the server counted for it."""
+    """The sampled paths of one reply, why others of it can't be read, and the tokens that the server counted."""
 
-    path: tuple[ForecastBar, ...]
+    paths: tuple[tuple[ForecastBar, ...], ...]
+    unread: tuple[str, ...]
     tokens: int
 
 
@@ -104,18 +106,20 @@ class ServerEngine:
         served, name = self._known()
         self._missed.clear()
         texts = [_question_text(one) for one in questions]
-        jobs = [(at, number) for at in range(len(questions)) for number in range(self._config.samples)]
+        a_reply = self._config.samples if samples_at_once(self._at.structured) else 1
+        replies = self._config.samples // a_reply
+        jobs = [(at, number) for at in range(len(questions)) for number in range(replies)]
 
         def ask(job: tuple[int, int]) -> Answered:
             at, number = job
-            return self._answer(served, questions[at], texts[at], number if self._config.samples > 1 else None)
+            seed = _seed_of(texts[at], number) if self._config.samples > 1 else None
+            return self._answer(served, questions[at], texts[at], seed, a_reply)
 
         began = time.monotonic()
         told = self._each(jobs, ask)
         seconds = (time.monotonic() - began) / max(len(questions), 1)
         self._check_alive(told)
-        size = self._config.samples
-        answers = [told[at * size : (at + 1) * size] for at in range(len(questions))]
+        answers = [told[at * replies : (at + 1) * replies] for at in range(len(questions))]
         return [
             self._forecast(name, question, text, given, seconds)
             for question, text, given in zip(questions, texts, answers, strict=True)
@@ -145,13 +149,20 @@ class ServerEngine:
 
     # --- one question ----------------------------------------------------------------------------------------------
 
-    def _answer(self, served: str, question: Question, text: str, number: int | None) -> Answered:
-        """The `number`-th sampled path, or with None the likeliest one."""
-        seed = None if number is None else _seed_of(text, number)
-        route, body = price_request(self._at, served, text, question.future_sessions, seed)
+    def _answer(self, served: str, question: Question, text: str, seed: int | None, answers: int) -> Answered:
+        """One reply of so many `answers`: sampled with `seed`, or with None the likeliest one."""
+        sessions = question.future_sessions
+        route, body = price_request(self._at, served, text, sessions, seed, answers=answers)
         reply = self._server.ask(route, body)
-        rows = rows_in(reply, self._at.structured, question.future_sessions)
-        return Answered(path=prompt.read_forecast(rows, question.bars[-1]), tokens=tokens_in(reply))
+        paths: list[tuple[ForecastBar, ...]] = []
+        unread: list[str] = []
+        for number in range(answers):
+            try:
+                rows = rows_in(reply, self._at.structured, sessions, number)
+                paths.append(prompt.read_forecast(rows, question.bars[-1]))
+            except Unreadable as wrong:
+                unread.append(str(wrong))
+        return Answered(paths=tuple(paths), unread=tuple(unread), tokens=tokens_in(reply))
 
     def _scores(self, served: str, title: str) -> tuple[float, ...]:
         """The labels' log probabilities after `title`."""
@@ -173,9 +184,12 @@ class ServerEngine:
         self, name: str, question: Question, text: str, given: Sequence[Answered | Missed], seconds: float
     ) -> Forecast | None:
         """The forecast that the samples say together; None, counted, where fewer than half of them can be read."""
-        paths = [one.path for one in given if isinstance(one, Answered)]
-        if 2 * len(paths) < len(given) or not paths:
-            self._missed[next(one.reason for one in given if isinstance(one, Missed))] += 1
+        paths = [path for one in given if isinstance(one, Answered) for path in one.paths]
+        if 2 * len(paths) < self._config.samples:
+            reasons = [
+                reason for one in given for reason in (one.unread if isinstance(one, Answered) else [one.reason])
+            ]
+            self._missed[reasons[0]] += 1
             return None
         many = self._config.samples > 1
         return Forecast(

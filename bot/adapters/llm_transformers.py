@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from datetime import date
 from itertools import groupby
 from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from bot.adapters.adapter_store import engine_name, find_adapter, read_adapter_manifest
 from bot.adapters.llm_answer import Choice, answer_choices, fill_answer, label_ids
-from bot.adapters.llm_decoder import Decoder
-from bot.adapters.llm_fused import FusedDecoder, can_fuse
-from bot.adapters.model_store import check_weights, find_model, fingerprint, read_manifest
+from bot.adapters.llm_batches import in_batches, steady_batches
+from bot.adapters.llm_fused import FusedDecoder
+from bot.adapters.llm_loading import check_precision, decoder_of, load_model, load_tokenizer, pick_device
+from bot.adapters.model_store import check_files, find_model, read_manifest
 from bot.config import ModelConfig
 from bot.core import prompt
 from bot.core.forecast import Forecast, Sentiment
-from bot.errors import EngineFailed, Refused
 from bot.ports import Question
 
 USUAL_BATCH: Final = {"cpu": 41, "cuda": 128}
 FUSED_CALL: Final = 16_384  # prompts handed to the fused decoder at once
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -36,36 +36,62 @@ class TransformersEngine:
     """Answers from one model in this process; implements `bot.ports.Engine`."""
 
     def __init__(self, config: ModelConfig) -> None:
-        """Load the model that `config` names.
+        """Load the model that `config` names, with its adapter.
 
         Raises:
-            Refused: it is not there, was changed since it was pulled, or its tokenizer cuts numbers unevenly.
+            Refused: one is not there, was changed or does not belong to the other, the machine can't give the
+                precision, or the tokenizer cuts numbers unevenly.
         """
-        path = find_model(config.name, config.folder)
-        check_weights(path)
-        self._config = config
-        self._name = f"{config.name}@{fingerprint(path)}"
-        manifest = read_manifest(path)
-        # The later word counts: a model is never taken to know less than its manifest says.
-        self._trained_until = max(config.trained_until, manifest.knowledge_until) if manifest else config.trained_until
-        self._tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        self._choices = answer_choices(self._tokenizer)
         device = pick_device(config.device)
-        self._batch = config.batch or USUAL_BATCH[device]
-        self._decoder = decoder_of(load_weights(str(path), device), self._batch)
+        check_precision(config.precision, device)
+        path, folder = find_model(config.name, config.folder), find_adapter(config)
+        check_files(path)
+        self._config = config
+        self._name = engine_name(config)
+        adapter = read_adapter_manifest(folder) if folder else None
+        manifest = read_manifest(path)
+        # The latest word counts: a model is never taken to know less than any of them says.
+        known = [config.trained_until, manifest and manifest.knowledge_until, adapter and adapter.trained_until]
+        self._trained_until = max(day for day in known if day)
+        self._columns = adapter.columns if adapter else prompt.FIELDS
+        self._tuned = adapter is not None and adapter.mood == "tuned"
+        self._tokenizer = load_tokenizer(path)
+        self._choices = answer_choices(self._tokenizer)
         self._mood_labels = label_ids(self._tokenizer)
+        self._batch = config.batch or USUAL_BATCH[device]
+        weights = load_model(path, device, config.precision, folder, through=config.engine)
+        # Style "seed" goes on using the model itself; beside the fused decoder it would be in memory twice.
+        free = config.style == "seed"
+        self._decoder = decoder_of(weights, self._batch, merge=config.merge, fuse=not free)
+        self._weights = weights if free else None
         self._usual: Tensor | None = None  # the labels' scores of an ordinary headline
 
     @property
     def model(self) -> str:
-        """The model's name and the first 12 hex digits of the sha256 of its weights."""
+        """The model's name and the first 12 hex digits of the sha256 of its weights, and its adapter's."""
         return self._name
+
+    @property
+    def weights(self) -> Any:
+        """The loaded model, in style "seed"; None otherwise."""
+        return self._weights
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._tokenizer
+
+    @property
+    def trained_until(self) -> date:
+        """The last day that the model can know of."""
+        return self._trained_until
 
     def forecast(self, questions: Sequence[Question]) -> list[Forecast | None]:
         """An answer for each question, in order; None where a question does not fit into the model's window."""
-        texts = [prompt.question_text(one.company.name, one.bars) for one in questions]
-        prefix = self._encode(prompt.QUESTION_PREFIX, start=True)
-        asked = [self._encode(text.removeprefix(prompt.QUESTION_PREFIX)) for text in texts]
+        texts = [self._question_text(one) for one in questions]
+        first_line = texts[0].partition("\n")[0] + "\n" if texts else ""  # the same in all of them
+        prefix = self._encode(first_line, start=True)
+        asked = [self._encode(text.removeprefix(first_line)) for text in texts]
         answers: list[Forecast | None] = [None] * len(questions)
         places = sorted(range(len(questions)), key=lambda at: questions[at].future_sessions)
         for sessions, group in groupby(places, key=lambda at: questions[at].future_sessions):
@@ -76,7 +102,7 @@ class TransformersEngine:
             def answer(batch: Sequence[int], choices: Sequence[Choice] = choices) -> list[list[int]]:
                 return self._decoder.choose(prefix, [asked[at] for at in batch], choices)
 
-            picks = in_batches(fitting, self._at_once, answer)
+            picks = self._in_batches(fitting, asked, answer)
             for at, pick in zip(fitting, picks, strict=True):
                 text = fill_answer(pick, choices, sessions)
                 answers[at] = self._told(questions[at], texts[at], text)
@@ -85,35 +111,58 @@ class TransformersEngine:
     def sentiment(self, titles: Sequence[str]) -> list[Sentiment]:
         """The mood of each headline, in order: the probabilities of the three labels as the next word.
 
-        They are seen relative to prompt.REFERENCE_TITLES; a headline's mood does not depend on its neighbours.
+        They are seen relative to prompt.REFERENCE_TITLES, unless an adapter learned them as they are; a headline's mood
+        does not depend on its neighbours.
         """
-        if self._usual is None:
-            self._usual = self._label_scores(prompt.REFERENCE_TITLES).mean(dim=0)
-        moods = torch.softmax(self._label_scores(titles) - self._usual, dim=1).tolist() if titles else []
+        if not titles:
+            return []
+        scores = self._label_scores(titles) - self._usual_scores()
+        moods = torch.softmax(scores, dim=1).tolist()
         return [Sentiment(**dict(zip(prompt.LABELS, shares, strict=True))) for shares in moods]
+
+    def _usual_scores(self) -> Tensor:
+        """The labels' log scores of an ordinary headline; zeros where the model was tuned to need no correction."""
+        if self._usual is None:
+            ordinary = () if self._tuned else prompt.REFERENCE_TITLES
+            self._usual = self._label_scores(ordinary).mean(dim=0) if ordinary else torch.zeros(len(prompt.LABELS))
+        return self._usual
 
     def close(self) -> None:
         """Give the memory back as far as Python does; a child process is what gives it back for certain."""
-        del self._decoder
+        del self._decoder, self._weights
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def _label_scores(self, titles: Sequence[str]) -> Tensor:
         """The labels' log scores, titles x labels, in one pass; the shared beginning is read once for all."""
-        prefix = self._encode(prompt.SENTIMENT_PREFIX, start=True)
+        prefix = self._encode(prompt.TUNED_MOOD_PREFIX if self._tuned else prompt.SENTIMENT_PREFIX, start=True)
         asked = [self._encode(prompt.sentiment_text(title)) for title in titles]
         places = sorted(range(len(asked)), key=lambda at: len(asked[at]))  # alike in length, so little padding
 
         def score(batch: Sequence[int]) -> list[Tensor]:
             return list(self._decoder.scores(prefix, [asked[at] for at in batch], self._mood_labels))
 
-        scores = dict(zip(places, in_batches(places, self._at_once, score), strict=True))
+        scores = dict(zip(places, self._in_batches(places, asked, score), strict=True))
         return torch.stack([scores[at] for at in range(len(titles))])
 
-    @property
-    def _at_once(self) -> int:
-        """Prompts for one call; the fused decoder makes its own batches of them, and keeps the GPU busy in between."""
-        return FUSED_CALL if isinstance(self._decoder, FusedDecoder) else self._batch
+    def _question_text(self, one: Question) -> str:
+        """The question in the form that this model learned."""
+        return prompt.question_text(
+            one.company.name, one.bars, context=one.context, masked=one.masked, columns=self._columns
+        )
+
+    def _in_batches(
+        self, places: Sequence[int], asked: Sequence[Sequence[int]], run: Callable[[Sequence[int]], Sequence[Result]]
+    ) -> list[Result]:
+        """`run` over the `places` in `asked`, as many at once as suits the decoder.
+
+        The fused decoder makes its own batches of all it gets, and keeps the GPU busy in between.
+        """
+        if isinstance(self._decoder, FusedDecoder):
+            return in_batches(places, FUSED_CALL, run)
+        if self._decoder.steady:
+            return steady_batches(places, [len(asked[at]) for at in places], self._batch, run)
+        return in_batches(places, self._batch, run)
 
     def _encode(self, text: str, *, start: bool = False) -> list[int]:
         """Token ids of `text`; nothing in it can become a special token. `start` adds the model's own first token."""
@@ -131,63 +180,3 @@ class TransformersEngine:
             bars=prompt.read_forecast(answer, question.bars[-1]),
             prompt_sha256=hashlib.sha256(text.encode()).hexdigest(),
         )
-
-
-# --- loading and running -------------------------------------------------------------------------------------------
-
-
-def pick_device(wanted: str) -> str:
-    """The device that config's `auto`, `cpu` or `cuda` means here.
-
-    Raises:
-        Refused: CUDA is asked for and there is none.
-    """
-    present = torch.cuda.is_available()
-    if wanted == "cuda" and not present:
-        raise Refused("the config asks for device cuda and this machine has none")
-    return "cuda" if present and wanted != "cpu" else "cpu"
-
-
-def load_weights(path: str, device: str) -> Any:
-    """The model in the folder `path`: float32 on the CPU (bf16 was measured slower there), bf16 on CUDA."""
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(
-        path,
-        dtype=dtype,
-        attn_implementation="grouped",
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-    )
-    return model.to(device).eval()
-
-
-def decoder_of(model: Any, rows: int) -> Decoder | FusedDecoder:
-    """The fastest way to run `model`: by hand on CUDA if its layers are plain, else through transformers."""
-    if model.device.type == "cuda" and can_fuse(model):
-        return FusedDecoder(model, rows=rows, graphs=True)
-    return Decoder(model)
-
-
-def in_batches(items: Sequence[Item], size: int, run: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
-    """`run` over all items, `size` at a time; half as many at a time whenever the memory does not suffice.
-
-    Raises:
-        EngineFailed: the memory does not suffice for one.
-    """
-    done: list[Result] = []
-    while len(done) < len(items):
-        try:
-            done += run(items[len(done) : len(done) + size])
-        except (RuntimeError, MemoryError) as wrong:
-            if not _out_of_memory(wrong):
-                raise
-            if size == 1:
-                raise EngineFailed("not enough memory for a single question") from wrong
-            size = max(size // 2, 1)
-    return done
-
-
-def _out_of_memory(wrong: BaseException) -> bool:
-    """Whether an error says that memory ran out; on the CPU torch says so only in words."""
-    return isinstance(wrong, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(wrong)

@@ -76,17 +76,30 @@ def constraint(structured: Structured, sessions: int) -> dict[str, Any]:
 
 
 def price_request(
-    config: ServerConfig, model: str, question: str, sessions: int, seed: int | None
+    config: ServerConfig, model: str, question: str, sessions: int, seed: int | None, *, answers: int = 1
 ) -> tuple[str, dict[str, Any]]:
-    """Route and body that ask for `sessions` bars after `question`: sampled with `seed`, or the likeliest (None)."""
+    """Route and body that ask for `sessions` bars after `question`: sampled with `seed`, or the likeliest (None).
+
+    Several `answers` in one reply are for servers in `samples_at_once` only.
+    """
     in_json = config.structured == "json_schema"
     room = sessions * (_JSON_ROW_TOKENS if in_json else _ROW_CHARS) + _SPARE_TOKENS
     body: dict[str, Any] = {"model": model, "max_tokens": room, "temperature": 0.0}
     if seed is not None:
         body |= {"temperature": 1.0, "top_p": 1.0, "seed": seed, **_PLAIN_SAMPLING[config.structured]}
+    body |= {"n": answers} if answers > 1 else {}
     body |= constraint(config.structured, sessions)
     rules = _RULES.format(count=sessions) + _RULES_END[in_json].format()
     return _put(config, body, rules, question)
+
+
+def samples_at_once(structured: Structured) -> bool:
+    """Whether the server reads a question once for several samples, each with a seed of its own made from ours.
+
+    VLLM does (v1/engine/parallel_sampling.py adds a sample's number to the seed). Of others it isn't known, or `n` is
+    limited (llama.cpp: to its slots) or ignored (Ollama): they get a request a sample.
+    """
+    return structured == "vllm"
 
 
 def mood_request(config: ServerConfig, model: str, title: str) -> tuple[str, dict[str, Any]]:
@@ -106,26 +119,34 @@ def _put(config: ServerConfig, body: dict[str, Any], rules: str, text: str) -> t
     return "chat/completions", body | {"messages": turns}
 
 
-def rows_in(reply: Mapping[str, Any], structured: Structured, sessions: int) -> str:
-    """The answer of `sessions` lines that a reply holds; what stands behind them is not read.
+def rows_in(reply: Mapping[str, Any], structured: Structured, sessions: int, at: int = 0) -> str:
+    """The `at`-th answer of `sessions` lines that a reply holds; what stands behind them is not read.
 
     Raises:
         Unreadable: it holds none.
     """
-    text = _text_in(_choice_in(reply))
-    if structured == "json_schema":
-        try:
-            lines = json.loads(text)["lines"]
-        except (ValueError, TypeError, KeyError, RecursionError) as wrong:
-            raise Unreadable(NOT_AN_ANSWER) from wrong
-        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-            raise Unreadable(NOT_AN_ANSWER)
-    else:
-        lines = text.strip().split("\n")
-    wanted = lines[:sessions]
-    if len(wanted) < sessions or not all(re.fullmatch(ROW, line, re.ASCII) for line in wanted):
+    text = _text_in(_choice_in(reply, at))
+    if structured != "json_schema":
+        return checked_rows(text, sessions)
+    try:
+        lines = json.loads(text)["lines"]
+    except (ValueError, TypeError, KeyError, RecursionError) as wrong:
+        raise Unreadable(NOT_AN_ANSWER) from wrong
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise Unreadable(NOT_AN_ANSWER)
-    return "".join(f"{line}\n" for line in wanted)
+    return checked_rows("\n".join(lines), sessions)
+
+
+def checked_rows(text: str, sessions: int) -> str:
+    """The first `sessions` lines of `text` in the answer language, blank space around it left off.
+
+    Raises:
+        Unreadable: they are not in it.
+    """
+    lines = text.strip().split("\n")[:sessions]
+    if len(lines) < sessions or not all(re.fullmatch(ROW, line, re.ASCII) for line in lines):
+        raise Unreadable(NOT_AN_ANSWER)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def tokens_in(reply: Mapping[str, Any]) -> int:
@@ -161,12 +182,13 @@ def _begins(word: str, label: str) -> bool:
     return bool(start) and [one for one in prompt.LABELS if one.startswith(start)] == [label]
 
 
-def _choice_in(reply: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The first choice of a reply."""
+def _choice_in(reply: Mapping[str, Any], at: int = 0) -> Mapping[str, Any]:
+    """The `at`-th choice of a reply."""
     choices = reply.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+    if not isinstance(choices, list) or len(choices) <= at or not isinstance(choices[at], dict):
         raise Unreadable(NOT_THE_SHAPE)
-    return choices[0]
+    choice: Mapping[str, Any] = choices[at]
+    return choice
 
 
 def _text_in(choice: Mapping[str, Any]) -> str:

@@ -111,11 +111,20 @@ def _load(config: ModelConfig) -> Engine:
     """The engine that the configuration names."""
     from transformers.utils import logging
 
-    from bot.adapters.llm_transformers import TransformersEngine
-
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    return TransformersEngine(config)
+    if config.engine == "vllm":
+        from bot.adapters.llm_vllm import VllmEngine
+
+        return VllmEngine(config)
+    from bot.adapters.llm_transformers import TransformersEngine
+
+    engine = TransformersEngine(config)
+    if config.style == "seed":
+        from bot.adapters.llm_seed import SeedEngine
+
+        return SeedEngine(engine, config)
+    return engine
 
 
 def _answer(engine: Engine | None, request: Forecasts | Titles) -> Told | Moods:

@@ -125,12 +125,7 @@ def verify(name: str, folder: Path) -> Manifest:
     manifest = read_manifest(folder / name)
     if manifest is None:
         raise Refused(_absent(name, folder))
-    for file, expected in manifest.sha256.items():
-        path = folder / name / file
-        if not path.is_file():
-            raise Refused(f"model {name}: {file} is missing; pull it again")
-        if sha256_of(path) != expected:
-            raise Refused(f"model {name}: {file} is not the file that was pulled; pull it again")
+    check_files(folder / name)
     return manifest
 
 
@@ -171,16 +166,25 @@ def weights_sha256(path: Path) -> str:
     return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def check_weights(path: Path) -> None:
-    """Refuse weights that differ from the manifest beside them; a folder without one is taken as it is.
+def check_files(path: Path) -> None:
+    """Refuse a model whose files differ from the manifest beside them; a folder without one is taken as it is.
 
     Raises:
-        Refused: a weight file has changed since the model was pulled.
+        Refused: a file is missing or has changed since the model was pulled, or weights were added.
     """
     manifest = read_manifest(path)
-    for part in weight_files(path) if manifest else []:
-        if manifest and sha256_of(part) != manifest.sha256.get(part.name):
-            raise Refused(f"model {path.name}: {part.name} is not the file that was pulled; pull it again")
+    if manifest is None:
+        if (path / MANIFEST).exists():
+            raise Refused(f"model {path.name}: its {MANIFEST} can't be read; pull it again")
+        return
+    added = [part.name for part in weight_files(path) if part.name not in manifest.sha256]
+    if added:
+        raise Refused(f"model {path.name}: {added[0]} is not among the files that were pulled; pull it again")
+    for file, expected in manifest.sha256.items():
+        if not (path / file).is_file():
+            raise Refused(f"model {path.name}: {file} is missing; pull it again")
+        if sha256_of(path / file) != expected:
+            raise Refused(f"model {path.name}: {file} is not the file that was pulled; pull it again")
 
 
 def read_manifest(path: Path) -> Manifest | None:

@@ -145,6 +145,11 @@ class Journal:
         row = next(self.db.query("select sha256 from decisions where session = ?", [session.isoformat()]), None)
         return str(row["sha256"]) if row else None
 
+    def decided_at(self, session: date) -> datetime | None:
+        """When the decision after `session` was taken, or None."""
+        row = next(self.db.query("select decided_at from decisions where session = ?", [session.isoformat()]), None)
+        return datetime.fromisoformat(row["decided_at"]) if row else None
+
     def newest_decision(self) -> date | None:
         """The last session that was decided."""
         row = next(self.db.query("select max(session) as session from decisions"))

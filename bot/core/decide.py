@@ -61,7 +61,7 @@ class MarketDay:
     """All that may be known after the close of `session`, by symbol.
 
     `closes_x100` holds each stock's last known close (for valuation); a stock that did not trade in `session`
-    has no bar, and no order is made for it. `sentiment_bps` is the mean score of its news, absent when unknown.
+    has no bar, and no order is made for it. `sentiment_bps` is the score of its news, absent when unknown.
     `reference_x100` holds the price that the next session's limits count from, for stocks that go ex then; for all
     others it is the close.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -84,8 +83,3 @@ class Article:
     language: str
     published_at: datetime
     fetched_at: datetime
-
-
-def mean_score(sentiments: Sequence[Sentiment]) -> float | None:
-    """The average score, or None (unknown) when there is nothing to average."""
-    return sum(one.score for one in sentiments) / len(sentiments) if sentiments else None

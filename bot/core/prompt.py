@@ -21,6 +21,7 @@ from decimal import Decimal
 from typing import Final, Protocol
 
 from bot.core.forecast import ForecastBar
+from bot.core.foreign_text import one_line
 from bot.core.market import (
     Bar,
     ceil_to_tick_x100,
@@ -202,7 +203,7 @@ QUESTION_PREFIX: Final = _prefix(FIELDS)
 # --- sentiment -------------------------------------------------------------------------------------------------
 
 LABELS: Final = ("positive", "neutral", "negative")
-TITLE_CHARS: Final = 320  # a headline, or the longest sentence that analysts labelled; the rest of a longer text is not read
+TITLE_CHARS: Final = 320  # a headline, or the longest sentence that analysts labelled; the rest is not read
 NAME_CHARS: Final = 24
 SENTIMENT_SUFFIX: Final = "\nSentiment:"
 
@@ -246,15 +247,16 @@ def sentiment_text(title: str) -> str:
     return f" {clean_text(title, TITLE_CHARS)}{SENTIMENT_SUFFIX}"
 
 
-_BRACKETS: Final = str.maketrans(dict.fromkeys("<>|[]{}", " "))  # all that chat templates are made of
+_BRACKETS: Final = frozenset("<>|[]{}")  # all that chat templates are made of
 
 
 def clean_text(text: str, limit: int) -> str:
     """Foreign text as data: one line of at most `limit` characters, without what could steer a model or a terminal.
 
-    Compatibility forms are folded, control, bidi, zero-width and private-use characters dropped, and the brackets that
-    every chat template builds its turns from become spaces, so that no turn can be opened.
+    Compatibility forms are folded, control, bidi, unseen and private-use characters and floods of marks dropped, and
+    the brackets that every chat template builds its turns from become spaces, so that no turn can be opened. So do
+    characters that hold a bracket, like the struck-through one: tokenizers that take marks off would set it free.
     """
-    folded = unicodedata.normalize("NFKC", text[: 4 * limit])
-    shown = (" " if one.isspace() else one for one in folded if one.isspace() or unicodedata.category(one)[0] != "C")
-    return " ".join("".join(shown).translate(_BRACKETS).split())[:limit].rstrip()
+    folded = unicodedata.normalize("NFKC", one_line(text[: 4 * limit]))
+    shown = one_line("".join(" " if _BRACKETS & set(unicodedata.normalize("NFKD", one)) else one for one in folded))
+    return unicodedata.normalize("NFKC", shown)[:limit].rstrip()

@@ -163,6 +163,30 @@ async def _clear_faults(request: Request) -> JSONResponse:
     return JSONResponse({"waiting": 0})
 
 
+async def _send_in(request: Request) -> JSONResponse:
+    """Print a headline: `code`, `title`; `language` ("zh") and `published_at` (now) where they are told."""
+    world = world_behind(request)
+    try:
+        told = _headline_of(await _body_of(request))
+        at = moment(told["published_at"]) if "published_at" in told else world.now()
+        printed = world.news.send_in(told["code"], told["title"], told.get("language", "zh"), at)
+    except Refused as wrong:
+        return _refused(wrong)
+    return JSONResponse({"url": printed.url, "published_at": printed.published_at.isoformat()})
+
+
+def _headline_of(told: dict[str, Any]) -> dict[str, str]:
+    """The request's words, each known and a text.
+
+    Raises:
+        Refused: one is missing, unknown or no text.
+    """
+    fits = {"code", "title"} <= told.keys() <= {"code", "title", "language", "published_at"}
+    if not fits or not all(isinstance(one, str) for one in told.values()):
+        raise Refused("a headline takes code and title, and may take language and published_at, each a text")
+    return told
+
+
 async def _posts(request: Request) -> JSONResponse:
     return JSONResponse({"posts": _wire(request).posts})
 
@@ -217,6 +241,7 @@ CONTROL_ROUTES: Final = [
     Route("/faults", _add_fault, methods=["POST"]),
     Route("/faults", _clear_faults, methods=["DELETE"]),
     Route("/requests", _requests),
+    Route("/headlines", _send_in, methods=["POST"]),
     Route("/posts", _posts),
     Route("/reset", _reset, methods=["POST"]),
 ]

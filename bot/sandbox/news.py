@@ -10,6 +10,7 @@ from datetime import date, datetime, time, timedelta
 from importlib.resources import files
 from typing import Any, Final
 
+from bot.errors import Refused
 from bot.ports import Company
 from bot.sandbox.companies import ENGLISH_NAMES
 from bot.sandbox.dice import dice
@@ -48,6 +49,29 @@ class NewsDesk:
         self._market = market
         self._seed = seed
         self._written: dict[tuple[str, date], tuple[Headline, ...]] = {}
+        self._sent_in: list[Headline] = []
+
+    def send_in(self, code: str, title: str, language: str, published_at: datetime) -> Headline:
+        """Print a headline about `code` that somebody else wrote, word for word, whatever it says.
+
+        Raises:
+            Refused: nothing is traded under `code`.
+        """
+        if code not in self._market.companies:
+            raise Refused(f"no company {code!r}: one of {', '.join(self._market.companies)}")
+        name = self._market.companies[code].name
+        headline = Headline(
+            code=code,
+            mood=0,
+            language=language,
+            title=title,
+            body=f"{name}({code}) {ENGLISH_NAMES.get(code, name)}",
+            source="sent in",
+            url=f"https://news.sandbox.invalid/sent-in/{code}-{len(self._sent_in)}",
+            published_at=published_at,
+        )
+        self._sent_in.append(headline)
+        return headline
 
     def about(self, code: str, session: date) -> tuple[Headline, ...]:
         """What is written about `code` on the evening of `session`: nothing, or one story in one or two languages."""
@@ -61,13 +85,13 @@ class NewsDesk:
         sessions = self._market.sessions
         first = bisect_left(sessions, since.astimezone(TAIPEI).date())
         last = bisect_right(sessions, until.astimezone(TAIPEI).date())
-        found = [
+        written = (
             headline
             for session in sessions[first:last]
             for code in self._market.companies
             for headline in self.about(code, session)
-            if since <= headline.published_at <= until
-        ]
+        )
+        found = [one for one in (*written, *self._sent_in) if since <= one.published_at <= until]
         return sorted(found, key=lambda headline: (headline.published_at, headline.url), reverse=True)
 
     def _write(self, company: Company, session: date) -> Iterator[Headline]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from email.utils import format_datetime
 from hashlib import sha256
@@ -18,12 +19,14 @@ from bot.sandbox.world import world_behind
 _DAYS: Final = timedelta(days=3)
 _ITEMS: Final = 100
 _SOURCE: Final = "沙盒快訊"
+# What no XML may hold, not even escaped. Source: XML 1.0, 2.2 Characters
+_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def document(headlines: list[Headline]) -> bytes:
     """The feed of `headlines`, newest first, in UTF-8; its own language is that of most, so none is told."""
     items = "".join(
-        f"<item><title>{escape(one.title)}</title><link>{escape(one.url)}</link>"
+        f"<item><title>{escape(_NOT_XML.sub('', one.title))}</title><link>{escape(one.url)}</link>"
         f'<guid isPermaLink="false">{escape(one.url)}</guid>'
         f"<pubDate>{format_datetime(one.published_at)}</pubDate></item>"
         for one in headlines

@@ -7,13 +7,12 @@ from datetime import date, timedelta
 
 from bot.calendar import calendar_of
 from bot.config import Config
-from bot.core.decide import BPS, MarketDay, decide
+from bot.core.decide import MarketDay, decide
 from bot.core.exrights import references_x100
-from bot.core.forecast import Sentiment, mean_score
 from bot.core.portfolio import Portfolio, as_if_bought, unsettled_twd
 from bot.core.sessions import LONGEST_BREAK_DAYS, next_session, sessions_since
 from bot.exrights_fetch import known_events
-from bot.stages.forecast import recent_headlines
+from bot.moods import evening_moods
 from bot.stages.stage import Outcome, Ports
 from bot.strategies.registry import find_strategy
 
@@ -87,26 +86,14 @@ def market_day(session: date, ports: Ports, config: Config) -> MarketDay:
             future_sessions=config.model.future_sessions,
         )
     events = [one for many in known_events(ports, session, config.history.sessions).values() for one in many]
+    moods = evening_moods(ports.market.db, session, model, ports.clock.now(), config) if model else {}
+    ours = {one.symbol for one in ports.companies}
     return MarketDay(
         session=session,
         reference_x100=references_x100(events, session, next_session(session, ports.clock.now(), calendar_of(ports))),
         bars={symbol: bar for symbol, bar in ports.market.bars_of(session).items() if symbol in symbols},
         closes_x100=ports.market.last_closes(symbols, until=session),
         forecasts=forecasts,
-        sentiment_bps=_sentiment_bps(model, ports, config),
+        sentiment_bps={symbol: mood.score_bps for symbol, mood in moods.items() if symbol in ours},
         blocked=_blocked(session, symbols, ports),
     )
-
-
-def _sentiment_bps(model: str | None, ports: Ports, config: Config) -> dict[str, int]:
-    """The mean news score of each company that has scored headlines, in basis points of -1..1."""
-    if model is None:
-        return {}
-    scores: dict[str, int] = {}
-    for company in ports.companies:
-        titles = [article.title for article in recent_headlines(company, ports, config)]
-        moods: list[Sentiment] = list(ports.market.sentiments(titles, model=model).values())
-        score = mean_score(moods)
-        if score is not None:
-            scores[company.symbol] = round(score * BPS)
-    return scores

@@ -10,6 +10,7 @@ from typing import Final
 from bot.config import Config
 from bot.core.exrights import adjusted
 from bot.core.forecast import Article
+from bot.core.prompt import TITLE_CHARS, clean_text
 from bot.core.reasons import listed
 from bot.errors import EngineFailed, Refused
 from bot.exrights_fetch import known_events, refresh_ex_rights
@@ -86,7 +87,8 @@ def _forecast(
 
 def _score_news(engine: Engine, ports: Ports, config: Config) -> str:
     """Ask for the mood of headlines that have none yet; says how many, or why none."""
-    titles = {article.title for company in ports.companies for article in recent_headlines(company, ports, config)}
+    recent = (article for company in ports.companies for article in recent_headlines(company, ports, config))
+    titles = {article.title for article in recent if clean_text(article.title, TITLE_CHARS)}  # else nothing to read
     new = sorted(titles - set(ports.market.sentiments(sorted(titles), model=engine.model)))
     if not new:
         return "no new headlines"

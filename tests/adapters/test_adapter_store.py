@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import config
+import typer
+from builders import REPO, config
+from typer.testing import CliRunner
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 torch = pytest.importorskip("torch")
@@ -33,7 +35,10 @@ from bot.adapters.adapter_store import (  # noqa: E402
     write_adapter,
 )
 from bot.adapters.model_store import sha256_of, weights_sha256  # noqa: E402
+from bot.config import load_config  # noqa: E402
 from bot.errors import Refused  # noqa: E402
+from bot.llm_cli import model_app  # noqa: E402
+from bot.rehearsal import write_rehearsal_config  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +252,18 @@ def test_the_config_names_none_one_by_name_or_a_folder(models: Path, adapter: Pa
         find_adapter(model_config(models, adapter="other"))
 
 
+def test_a_rehearsal_finds_the_adapter_where_the_original_says(models: Path, tmp_path: Path) -> None:
+    original = models / "config.toml"
+    text = (REPO / "config.toml").read_text(encoding="utf-8")
+    original.write_text(text.replace('\nadapter = ""', '\nadapter = "adapters/mine"'), encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    copy = tmp_path / "elsewhere/copy.toml"
+
+    write_rehearsal_config(original, copy, "http://127.0.0.1:1", {})
+
+    assert find_adapter(load_config(copy).model) == models / "adapters/mine"
+
+
 def test_promoted_means_the_live_one(models: Path) -> None:
     asked = model_config(models, adapter="promoted")
     assert find_adapter(asked) is None  # nothing was ever promoted
@@ -281,3 +298,49 @@ def test_the_engines_name_tells_base_precision_and_adapter(models: Path, base: P
     name = engine_name(model_config(models, adapter="mine"))
     assert name == f"tiny@{weights}+mine@{fingerprint(manifest)}"
     assert engine_name(model_config(models, adapter="mine", merge=False)) == name
+
+
+# --- the commands --------------------------------------------------------------------------------------------------
+
+
+def ran(*words: str) -> Any:
+    app = typer.Typer()
+    app.add_typer(model_app, name="model")
+    return CliRunner().invoke(app, ["model", *words], env={"COLUMNS": "200"})
+
+
+def test_the_list_shows_adapters_the_live_and_the_damaged_one_too(models: Path) -> None:
+    (models / "adapters" / PROMOTED).write_text('{"live": "mine", "history": []}')
+    (models / "adapters/broken").mkdir()
+    (models / "adapters/broken" / MANIFEST).write_text("{}")
+
+    told = json.loads(ran("list", "--folder", str(models), "--json").stdout)["adapters"]
+
+    assert [(one["name"], one["live"]) for one in told] == [("broken", False), ("mine", True)]
+    assert "missing required field" in told[0]["damaged"]
+    assert told[1]["fingerprint"] == fingerprint(read_adapter(models / "adapters/mine"))
+    assert told[1]["manifest"]["trained_until"] == "2024-06-28"
+    shown = ran("list", "--folder", str(models)).stdout
+    assert "mine" in shown
+    assert told[1]["fingerprint"] in shown
+
+
+@pytest.mark.parametrize("by", ["name", "folder"])
+def test_an_adapter_is_verified_with_its_base(models: Path, by: str) -> None:
+    folder = models / "adapters/mine"
+    name = "mine" if by == "name" else str(folder)
+
+    verified = ran("verify", name, "--folder", str(models))
+    assert verified.stdout == "mine: 2 files, each as it was trained; it belongs to tiny, which is here\n"
+
+    (folder / WEIGHTS).write_bytes(b"other")
+    damaged = ran("verify", name, "--folder", str(models))
+    assert isinstance(damaged.exception, Refused)
+    assert str(damaged.exception).startswith(f"adapter mine: {WEIGHTS} is not the file that was trained")
+
+
+def test_an_adapter_whose_base_is_not_here_does_not_verify(models: Path, tmp_path: Path) -> None:
+    told = ran("verify", str(models / "adapters/mine"), "--folder", str(tmp_path / "empty"))
+
+    assert isinstance(told.exception, Refused)
+    assert str(told.exception).startswith("model tiny is neither in empty/ nor a folder")

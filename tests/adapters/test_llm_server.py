@@ -139,6 +139,27 @@ def test_the_same_question_gets_the_same_answer_alone_and_among_others(sandbox: 
         assert (alone.bars, alone.bands, alone.p_up) == (told.bars, told.bands, told.p_up)
 
 
+def test_a_sample_is_a_request_where_a_server_may_ignore_n(sandbox: Sandbox) -> None:
+    """VLLM reads the question once for all samples."""
+    for flavour, structured, requests in (("vllm", "vllm", 1), ("sglang", "sglang", 7)):
+        engine = engine_at(f"{sandbox.url}/llm/{flavour}/v1", structured=structured, samples=7)
+        path = f"/llm/{flavour}/v1/completions"
+        before = sandbox.requests().get(path, 0)
+
+        (told,) = engine.forecast([question()])
+
+        assert told
+        assert told.bands[-1].low < told.bands[-1].high
+        assert sandbox.requests()[path] - before == requests
+
+
+def test_a_server_that_gives_fewer_samples_than_asked_for_is_an_abstention(sandbox: Sandbox) -> None:
+    engine = engine_at(f"{sandbox.url}/llm/ollama/v1", samples=7)  # which ignores `n`, and vLLM's constraint
+
+    assert engine.forecast([question()]) == [None]
+    assert engine.abstentions == {"not the agreed shape": 1}
+
+
 @pytest.mark.parametrize(("flavour", "api"), [("vllm", "completions"), ("llamacpp", "completions"), ("sglang", "chat")])
 def test_moods_come_from_the_probabilities_of_the_next_word(sandbox: Sandbox, flavour: str, api: str) -> None:
     engine = engine_at(f"{sandbox.url}/llm/{flavour}/v1", api=api)
@@ -244,14 +265,14 @@ def test_a_late_answer_is_not_waited_for(sandbox: Sandbox) -> None:
 
 
 def test_few_unreadable_samples_are_left_out_and_many_are_an_abstention(sandbox: Sandbox) -> None:
-    engine = vllm(sandbox, samples=4, concurrency=1)
+    engine = engine_at(f"{sandbox.url}/llm/sglang/v1", structured="sglang", samples=4, concurrency=1)
     _ = engine.model
-    sandbox.fault("/llm/vllm/v1/completions", "llm_garbage", times=2)
+    sandbox.fault("/llm/sglang/v1/completions", "llm_garbage", times=2)
     (told,) = engine.forecast([question()])
     assert told
     assert len(told.bands) == 5
 
-    sandbox.fault("/llm/vllm/v1/completions", "llm_garbage", times=3)
+    sandbox.fault("/llm/sglang/v1/completions", "llm_garbage", times=3)
     assert engine.forecast([question()]) == [None]
     assert engine.abstentions == {"not in the answer language": 1}
 

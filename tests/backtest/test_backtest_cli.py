@@ -173,13 +173,14 @@ def test_bad_news_keeps_a_replay_from_buying_as_it_would_live(home: Path, store:
     without = told(home, "--forecaster", "stored")["rows"][2]
     moments = [at(session, "12:00") for session in SESSIONS]
     store.add_articles(
-        Article(symbol=symbol, title=f"{symbol} {moment}", url="", source="", language="zh", published_at=moment,
+        Article(symbol=symbol, title=f"{symbol} {moment} {n}", url="", source="", language="zh", published_at=moment,
                 fetched_at=moment + timedelta(hours=1))
         for symbol in MARKET.symbols
         for moment in moments
+        for n in range(4)  # as many as it takes: one headline an evening decides nothing
     )  # fmt: skip
     gloomy = Sentiment(positive=0.1, neutral=0.1, negative=0.8)
-    titles = {f"{symbol} {moment}": gloomy for symbol in MARKET.symbols for moment in moments}
+    titles = {f"{symbol} {moment} {n}": gloomy for symbol in MARKET.symbols for moment in moments for n in range(4)}
     store.add_sentiments("another model", titles, at(SESSIONS[-1]))
     assert told(home, "--forecaster", "stored")["rows"][2] == without
     store.add_sentiments("oracle@1", titles, at(SESSIONS[-1]))

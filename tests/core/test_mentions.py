@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bot.adapters.company_names import company_names, english_names, symbols_of
 from bot.adapters.twstock_codes import all_companies
-from bot.core.mentions import plain
+from bot.core.mentions import MOST_CHARS, plain
 
 LABELLED: list[dict[str, Any]] = json.loads((REPO / "tests/data/mentions_labelled.json").read_text(encoding="utf-8"))
 NEWS = SHARED / "news"
@@ -186,3 +186,11 @@ def test_recorded_articles_are_judged_by_their_words_and_not_by_the_codes_beside
     spoken = [symbols_of(title) for title in aaeon if "AAEON" in title]
     assert len(spoken) > 5
     assert set(spoken) == {("6579",)}
+
+
+def test_a_headline_of_50_000_characters_is_read_as_far_as_headlines_go() -> None:
+    """Whole, it took ten seconds: names are compared with each other, and a few such would have held up an evening."""
+    text = "台積電漲停" * 10_000
+    assert symbols_of(text) == ("2330",)
+    assert symbols_of("漲" * MOST_CHARS + "台積電") == ()
+    assert symbols_of("漲" * (MOST_CHARS - 3) + "台積電") == ("2330",)

@@ -1,0 +1,34 @@
+"""The ways in which the same weights may be run: what each needs here, and how its answers are told apart."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Final
+
+from bot.config import ModelConfig
+from bot.errors import Refused
+
+# The package that an engine needs beside the common ones, and the extra of ours that brings it.
+_NEEDS: Final = {"vllm": ("vllm", "vllm"), "unsloth": ("unsloth", "gpu")}
+
+
+def way_tag(config: ModelConfig) -> str:
+    """What the name of a local model gets where its answers are made otherwise than by our own decoder.
+
+    The same weights forecast otherwise through sampling, in free text, or with another library's kernels: such answers
+    are stored under a name of their own.
+    """
+    samples = f".n{config.samples}" if config.samples > 1 else ""
+    engine = {"vllm": f"+vllm{samples}", "unsloth": "+unsloth"}.get(config.engine, "")
+    return engine + (f"+seed{samples}" if config.style == "seed" else "")
+
+
+def require_engine(config: ModelConfig) -> None:
+    """Refuse, without importing it, an engine whose package is not installed.
+
+    Raises:
+        Refused: tells how to install it.
+    """
+    package, extra = _NEEDS.get(config.engine, ("", ""))
+    if package and importlib.util.find_spec(package) is None:
+        raise Refused(f"engine {config.engine} needs the package {package}: pip install 'twtrader[{extra}]'")
