@@ -41,6 +41,9 @@ def run(  # noqa: PLR0917
     vectorbt: Annotated[
         bool, typer.Option("--vectorbt", help="Let vectorbt count the figures (slow to import).")
     ] = False,
+    masked_beside: Annotated[
+        bool, typer.Option("--masked-beside", help="Score masked answers, too, beside the plain ones.")
+    ] = False,
     luck: Annotated[bool, typer.Option("--luck", help="Judge it too, as `backtest luck` does, and keep that.")] = False,
     page: Annotated[bool, typer.Option("--html/--no-html", help="Write report.html, too.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print facts as JSON.")] = False,
@@ -57,6 +60,8 @@ def run(  # noqa: PLR0917
         forecaster=forecaster.value,
         model=model,
         vectorbt=vectorbt,
+        known_too=True,
+        masked_beside=masked_beside,
     )
     config = load_config(context.obj)
     show_run(run_and_store(config, asked, with_luck=luck, with_page=page), as_json=as_json)

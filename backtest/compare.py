@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from backtest.knowledge import clean_part
 from backtest.report import percent
 from backtest.score import Score
 from backtest.stored_run import StoredRun, headlines, read_facts, run_folders
@@ -36,11 +37,20 @@ def listed(reports: Path) -> list[dict[str, Any]]:
                 "to": facts["to"],
                 "sessions": facts["sessions"],
                 "code": facts["inputs"]["code"],
-                "worst": {one.forecaster: one.total_return for one in headlines(scores)},
+                "worst": {one.forecaster: _kept(one, facts) for one in headlines(scores)},
                 "hold": scores[-1].total_return,
             }
         )
     return found
+
+
+def _kept(one: Score, facts: Mapping[str, Any]) -> float | None:
+    """A forecaster's return that counts: of a model that may know some of the sessions, of the others alone."""
+    known = next((told for told in facts.get("knowledge", ()) if told["forecaster"] == one.forecaster), None)
+    if known is None:
+        return one.total_return
+    clean = clean_part(known)
+    return min(told["total_return"] for told in clean["scores"]) if clean else None
 
 
 def compared(one: StoredRun, other: StoredRun) -> dict[str, Any]:

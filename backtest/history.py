@@ -168,6 +168,11 @@ class History:
             closes = self._closes[session] = {one.symbol: one.quotes[end - 1].close_x100 for one, end in ends if end}
         return closes
 
+    def close_x100(self, symbol: str, session: date) -> int | None:
+        """The close of `symbol` in `session` itself, in hundredths of a TWD; None where it is not known to trade."""
+        index = self._traded.get(session, {}).get(symbol)
+        return None if index is None else self._series[symbol].quotes[index].close_x100
+
     def bars(self, session: date) -> Mapping[str, Bar]:
         """The bars of `session`, by symbol."""
         bars = self._bars.get(session)

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
 from backtest.played_run import PlayedRun, Traded
 from backtest.score import falls
 from backtest.stored_run import Quality, StoredRun
+from bot.chart_colours import Colours
 from bot.core.market import from_x100
 
 HUES: Final = ("#1f77b4", "#9467bd", "#e08214", "#17a2b8", "#8c564b", "#c51b7d", "#4d4d4d")
 HOLD_HUE: Final = "#000000"
 DASH_OF_RULE: Final = {"open": "solid", "range": "dash", "touch": "dot"}
-RED, GREEN = "#d62728", "#2ca02c"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Colours:
-    """The colours of a gain and a loss: in Taiwan red is up."""
-
-    up: str = RED
-    down: str = GREEN
-
-
-def colours_of(up: str) -> Colours:
-    """The colours where gains are `up`, "red" or "green"."""
-    return Colours() if up == "red" else Colours(up=GREEN, down=RED)
-
-
 Chart = dict[str, Any]  # data and layout, as Plotly.newPlot takes them
 
 
@@ -60,7 +44,15 @@ def equity_chart(run: StoredRun) -> Chart:
         yaxis2={"title": {"text": "fall from the peak"}, "tickformat": ".0%", "domain": [0, 0.3]},
         xaxis={"anchor": "y2"},
     )
-    return {"data": data, "layout": layout}
+    shaded = [_shade(days[0], min(one["trained_until"], days[-1])) for one in run.knowledge.values()]
+    return {"data": data, "layout": layout | ({"shapes": shaded} if shaded else {})}
+
+
+def _shade(first: str, last: str) -> dict[str, Any]:
+    """The days that a model may know, grey behind the lines."""
+    across = {"type": "rect", "xref": "x", "yref": "paper", "x0": first, "x1": last, "y0": 0, "y1": 1}
+    words = {"text": "known to the model", "textposition": "top left"}
+    return across | {"fillcolor": "#999", "opacity": 0.2, "line": {"width": 0}, "layer": "below", "label": words}
 
 
 def contribution_chart(run: PlayedRun, names: Mapping[str, str], colours: Colours) -> Chart:

@@ -10,11 +10,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from backtest.played_run import PlayedRun
-from backtest.report import COLUMNS, cells_of, direction, headline, percent
+from backtest.report import (
+    COLUMNS,
+    KNOWLEDGE_COLUMNS,
+    MASKED_COLUMNS,
+    cells_of,
+    direction,
+    headline_lines,
+    knowledge_rows,
+    knowledge_words,
+    known_days,
+    masked_rows,
+    masked_words,
+    percent,
+)
 from backtest.report_beside import Beside
 from backtest.report_charts import (
     Chart,
-    Colours,
     contribution_chart,
     cost_chart,
     equity_chart,
@@ -25,6 +37,7 @@ from backtest.report_charts import (
 )
 from backtest.stored_run import StoredRun
 from backtest.trades import Trade, trades_of
+from bot.chart_colours import Colours
 
 STYLE: Final = """
 body {{ font: 15px/1.5 system-ui, "Noto Sans TC", sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }}
@@ -58,7 +71,7 @@ def write_page(run: StoredRun, path: Path, colours: Colours, beside: Beside) -> 
 
 
 def _page(run: StoredRun, colours: Colours, beside: Beside) -> str:
-    facts, hold = run.facts, run.scores[-1]
+    facts = run.facts
     charts: dict[str, Chart] = {
         "equity": equity_chart(run),
         "costs": cost_chart(run.runs),
@@ -66,12 +79,13 @@ def _page(run: StoredRun, colours: Colours, beside: Beside) -> str:
     }
     klines: dict[str, dict[str, Chart]] = {}
     sections = [_section(place, one, run, colours, charts, klines) for place, one in enumerate(run.worst_runs)]
-    lines = "".join(f"<p class='headline'>{html.escape(headline(one, hold))}</p>" for one in run.headlines)
+    lines = "".join(f"<p class='headline'>{html.escape(line)}</p>" for line in headline_lines(run))
     title = f"Backtest {facts['from']}..{facts['to']}"
     body = [
         f"<h1>{title}</h1>{lines}",
         f"<p>{facts['sessions']} sessions, {facts['sessions_a_year']:g} a year. Run <code>{run.run_id}</code></p>",
         _score_table(run),
+        _known(run),
         "<div id='equity'></div>",
         _verdict(beside),
         _monthly(run),
@@ -103,11 +117,33 @@ def _json(value: Any) -> str:
 def _score_table(run: StoredRun) -> str:
     rows = []
     for one in run.scores:
-        worst = one in run.headlines
-        cells = [f"<td>{html.escape(cell)}</td>" for cell in cells_of(one, worst=worst)]
+        known = run.knowledge.get(one.forecaster, {}).get("known", 0)
+        worst = one in run.headlines and not known
+        cells = [f"<td>{html.escape(cell)}</td>" for cell in cells_of(one, worst=worst, known=known)]
         cells[2] = f"<td class='{direction(one.total_return)}'>{percent(one.total_return)}</td>"
         rows.append(f"<tr class='{'worst' if worst else ''}'>{''.join(cells)}</tr>")
     return _table(COLUMNS, rows)
+
+
+def _known(run: StoredRun) -> str:
+    """With and without the sessions that a model may know; plain against masked answers."""
+    parts = []
+    for known in run.knowledge.values():
+        rows = [_row(cells) for cells in knowledge_rows(known)]
+        days = known_days(run, known)
+        parts.append(
+            f"<h2>What the model may know</h2><p>{html.escape(knowledge_words(known))}. Known to the model: "
+            f"{days[0]}..{days[-1]}, shaded in the chart.</p>{_table(KNOWLEDGE_COLUMNS, rows)}"
+        )
+    for told in run.masked:
+        rows = [_row(cells) for cells in masked_rows(told)]
+        words = f"<p>{html.escape(masked_words(told))}.</p>"
+        parts.append(f"<h2>Masked</h2>{words}{_table(MASKED_COLUMNS, rows)}<p>{html.escape(told['meaning'])}</p>")
+    return "".join(parts)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def monthly_returns(run: PlayedRun) -> dict[int, dict[int, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,10 +13,13 @@ from typing import Any, Final, Literal
 from backtest.forecasters import BestFourPoint, Forecaster, Naive, Stored
 from backtest.history import History, check_covers, hole_notes
 from backtest.kernel import Options
+from backtest.knowledge import Knowledge, Player, knowledge_of
+from backtest.masked import Market, MaskedBeside, masked_beside
 from backtest.played_run import PlayedRun, play_hold, play_rules
 from backtest.replay import Run, hold, replay
 from backtest.run_id import inputs_of, run_id_of
 from backtest.score import Score, figures, score, sessions_a_year, worst
+from backtest.stored_answers import allowed, cutoffs_of, masked_of, of_these_bars, said_of
 from backtest.tape import Tape, market_tape
 from backtest.told import told_by
 from bot.adapters.sqlite_ex_rights import ExRightStore
@@ -48,6 +51,8 @@ class Asked:
     forecaster: ForecasterChoice = "all"
     model: str | None = None
     vectorbt: bool = False  # have vectorbt count the figures, from the fills alone
+    known_too: bool = False  # score sessions that a model may know, marked; else they are refused or left out
+    masked_beside: bool = False  # the scores of masked answers beside the plain ones
 
     @property
     def reads_forecasts(self) -> bool:
@@ -71,6 +76,8 @@ class Backtest:
     horizons: Mapping[str, int]
     notes: tuple[str, ...]
     names: Mapping[str, str]
+    knowledge: tuple[Knowledge, ...] = ()  # of models that may know some of the sessions: they have no headline
+    masked: tuple[MaskedBeside, ...] = ()
 
     @property
     def by_forecaster(self) -> dict[str, list[Score]]:
@@ -95,13 +102,28 @@ def run_backtest(config: Config, asked: Asked) -> Backtest:
     loaded = load(config, asked)
     history, sessions, forecasters = loaded.history, loaded.sessions, loaded.forecasters
     market = market_tape(history, sessions, config.costs, loaded.events)
-    tapes = {one.name: told_by(one, market, history) for one in forecasters}
+    tapes = {one.name: told_by(one, market, history, known_too=asked.known_too) for one in forecasters}
     all_options = [options_of(config, fill_rule) for fill_rule in config.backtest.fill_rules]
     runs = [run for name, tape in tapes.items() for run in play_rules(tape, name, config.rules, all_options)]
     free = replace(options_of(config, "open"), slippage_ticks=0, volume_share_bps=0, settlement_sessions=0)
     runs.append(play_hold(history, market, HOLD, free, config.rules.lot_shares))
     year_sessions = sessions_a_year(history)
     inputs = inputs_of(config, history, sessions, forecasters, loaded.events)
+    player = Player(
+        history=history, rules=config.rules, options=all_options, hold_options=free, year_sessions=year_sessions
+    )
+    knew = [knowledge_of(name, day, tapes[name], player, HOLD) for name, day in loaded.cutoffs.items()]
+    knowledge = tuple(one for one in knew if one is not None)
+    beside = Market(
+        history=history,
+        tape=market,
+        events=loaded.events,
+        rules=config.rules,
+        options=all_options[0],
+        player=player,
+    )
+    both = [masked_beside(one, loaded.masked[one.name], loaded.cutoffs[one.name], beside) for one in forecasters
+            if isinstance(one, Stored) and one.name in loaded.masked]  # fmt: skip
     return Backtest(
         run_id=run_id_of(inputs),
         inputs=inputs,
@@ -110,8 +132,15 @@ def run_backtest(config: Config, asked: Asked) -> Backtest:
         scores=tuple(_scores(history, runs, year_sessions, market, with_vectorbt=asked.vectorbt)),
         tapes=tapes,
         horizons={one.name: config.model.future_sessions if isinstance(one, Stored) else 1 for one in forecasters},
-        notes=(*loaded.notes, *_notes(history, sessions, forecasters, runs), *_dividend_notes(config, loaded, market)),
+        notes=(
+            *(one.note for one in knowledge),
+            *loaded.notes,
+            *_notes(history, sessions, forecasters, runs),
+            *_dividend_notes(config, loaded, market),
+        ),
         names=loaded.names,
+        knowledge=knowledge,
+        masked=tuple(one for one in both if one is not None),
     )
 
 
@@ -140,6 +169,8 @@ class Loaded:
     notes: tuple[str, ...]
     names: Mapping[str, str]
     events: tuple[ExRight, ...] = ()
+    cutoffs: Mapping[str, date] = field(default_factory=dict)  # by model, the last day that it can know of
+    masked: Mapping[str, Stored] = field(default_factory=dict)  # by model, its answers to masked questions
 
 
 def load(config: Config, asked: Asked) -> Loaded:
@@ -152,19 +183,25 @@ def load(config: Config, asked: Asked) -> Loaded:
         raise Refused(f"--from {asked.since} must be before --to {asked.until}")
     names = {company.symbol: company.name for company in load_universe(config.universe)}
     with _store(config, asked) as store:
-        stored, notes = _stored_forecasts(store, config, asked)
-        since = asked.since or min((forecast.as_of for forecast in stored), default=None)
+        said = said_of(store, config, asked)
+        cutoffs = cutoffs_of(said, config)
+        stored, notes = allowed(said, cutoffs, asked)
+        since = asked.since or min((one.forecast.as_of for one in stored), default=None)
         history = _history(store, config, asked, since, names)
         sessions = _sessions(history, asked, since)
-        forecasters = _forecasters(store, config, asked, stored, sessions)
+        forecasts, foreign = of_these_bars(stored, history, asked)
+        forecasters = _forecasters(store, config, asked, forecasts, sessions)
+        masked = masked_of(store, config, asked, history, cutoffs) if asked.masked_beside else {}
         events = _events(store, config, asked, history.symbols, sessions)
     return Loaded(
         history=history,
         sessions=sessions,
         forecasters=tuple(forecasters),
-        notes=tuple(notes),
+        notes=(*notes, *foreign),
         names=names,
         events=tuple(events),
+        cutoffs={one.name: cutoffs[one.name] for one in forecasters if one.name in cutoffs},
+        masked=masked,
     )
 
 
@@ -227,43 +264,6 @@ def _events(
     if config.broker.pays_dividends:
         return events
     return [replace(one, cash_dividend=Decimal(0), previous_x100=one.reference_x100) for one in events]
-
-
-def _stored_forecasts(store: MarketStore | None, config: Config, asked: Asked) -> tuple[list[Forecast], list[str]]:
-    """The stored answers that may be scored, and a note on those left out.
-
-    Without --from, answers from before their model's last training day are left out and the period starts after
-    them; with it, the user asked for those very days.
-
-    Raises:
-        Refused: there are none though they were asked for, or the model saw days it is asked for.
-    """
-    if store is None or not asked.reads_forecasts:
-        return [], []
-    span = {"since": asked.since or date.min, "until": asked.until or date.max}
-    shape = config.model.past_sessions, config.model.future_sessions
-    found = store.all_targets(**span, past_sessions=shape[0], future_sessions=shape[1])
-    told = [one for one in found if asked.model is None or one.model.startswith(asked.model)]
-    if not told and (asked.forecaster == "stored" or asked.model):
-        raise Refused(_none_found(config, asked, sorted({one.model for one in found})))
-    clean = [one for one in told if one.trained_until <= one.as_of]
-    if len(clean) == len(told):
-        return told, []
-    seen = next(one for one in told if one.trained_until > one.as_of)
-    free_from = max(one.trained_until for one in told)
-    line = f"{seen.model} was trained until {seen.trained_until}: its forecasts as of {seen.as_of} and other sessions"
-    if asked.since or not clean:
-        raise Refused(f"{line} before that can't be scored; ask with --from {free_from} or later")
-    return clean, [f"{line} before that are left out"]
-
-
-def _none_found(config: Config, asked: Asked, models: Sequence[str]) -> str:
-    """Why no forecast was found, in one line."""
-    days = f"{asked.since or 'the beginning'}..{asked.until or 'the end'}"
-    window = f"{config.model.past_sessions} past and {config.model.future_sessions} future sessions"
-    whose = f" of a model named {asked.model}" if asked.model else ""
-    there = f"; there are forecasts of {', '.join(models)}" if models else ""
-    return f"{config.store.path.name}: no stored forecasts{whose} in {days} with {window}{there}"
 
 
 def _forecasters(

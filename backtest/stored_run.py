@@ -64,6 +64,17 @@ class StoredRun:
         return headlines(self.scores)
 
     @property
+    def knowledge(self) -> Mapping[str, Mapping[str, Any]]:
+        """By forecaster, what a model that may know some of the sessions knows (see backtest/knowledge.py)."""
+        return {one["forecaster"]: one for one in self.facts.get("knowledge", ())}
+
+    @property
+    def masked(self) -> Sequence[Mapping[str, Any]]:
+        """Models with masked answers beside the plain ones (see backtest/masked.py)."""
+        told: Sequence[Mapping[str, Any]] = self.facts.get("masked", ())
+        return told
+
+    @property
     def worst_runs(self) -> list[PlayedRun]:
         """The runs of the headlines."""
         told = self.headlines
@@ -130,6 +141,8 @@ def _facts(result: Backtest) -> dict[str, Any]:
         ],
         "notes": list(result.notes),
         "names": {symbol: result.names[symbol] for symbol in sorted(result.names)},
+        "knowledge": [one.facts() for one in result.knowledge],
+        "masked": [one.facts() for one in result.masked],
     }
 
 

@@ -13,8 +13,10 @@ from bot.core.decide import NO_SENTIMENT, target_x100
 from bot.errors import LookAheadError
 
 
-def told_by(forecaster: Forecaster, tape: Tape, history: History) -> Tape:
+def told_by(forecaster: Forecaster, tape: Tape, history: History, *, known_too: bool = False) -> Tape:
     """`tape`, a market over `history`, with the forecaster's targets and moods: as `tape_of` over `market_days` has it.
+
+    `known_too` takes forecasts of sessions that the model may know, too: for scores that are marked so.
 
     Raises:
         LookAheadError: a stored forecast is not as of its session, or its model was trained after it.
@@ -32,7 +34,7 @@ def told_by(forecaster: Forecaster, tape: Tape, history: History) -> Tape:
         else:
             told = forecaster.forecasts(history.after(session))
         for symbol, one in told.items():
-            if one.as_of != session or one.trained_until > session:
+            if one.as_of != session or (one.trained_until > session and not known_too):
                 raise LookAheadError(
                     f"{symbol}: {one.model}, trained until {one.trained_until}, as of {one.as_of}, in the decision of "
                     f"{session}"

@@ -98,9 +98,14 @@ def fill_store(home: Path, prices: Path, stocks: int) -> tuple[int, int, int]:
             bars,
         )
         db.conn.executemany(
-            "insert into forecasts (symbol, as_of, bars, model, past_sessions, future_sessions, prompt_sha256, "
-            f"trained_until, made_at) values (?, ?, ?, '{MODEL}', 20, 5, '', '2020-05-29', '2020-06-01')",
+            "insert into answers (question, bars, model, past_sessions, future_sessions, grid, masked, prompt_sha256, "
+            f"bands, tokens, seconds, trained_until, made_at) values (? || ' ' || ?, ?, '{MODEL}', 20, 5, 'stock10', "
+            "0, '', '[]', 165, 0.01, '2020-05-29', '2020-06-01')",
             forecasts,
+        )
+        db.conn.execute(
+            "insert into forecasts (symbol, as_of, asked_by, answer, asked_at) select substr(question, 1, "
+            "instr(question, ' ') - 1), substr(question, instr(question, ' ') + 1), 'live', id, made_at from answers"
         )
     db.close()
     return len(bars), len(forecasts), len({row[1] for row in bars})

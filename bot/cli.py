@@ -12,12 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from backtest.cli import backtest_app
+from backtest.fill_cli import fill
 from backtest.luck_cli import lookahead, luck
+from backtest.quality_cli import quality
 from backtest.sweep_cli import sweep, walk_forward
 from bot.clock_cli import clock
 from bot.data_cli import data_app
 from bot.errors import BotError, ConfigError, Refused
 from bot.exrights_cli import exrights
+from bot.forecast_cli import forecast, sentiment
 from bot.llm_cli import model_app
 from bot.news_cli import news_app
 from bot.orders_cli import orders_app
@@ -42,13 +45,17 @@ app.add_typer(news_app, name="news")
 app.add_typer(data_app, name="data")
 app.add_typer(orders_app, name="orders")
 backtest_app.command()(sweep)
+backtest_app.command()(fill)
 backtest_app.command()(luck)
+backtest_app.command()(quality)
 backtest_app.command()(lookahead)
 backtest_app.command("walk-forward")(walk_forward)
 data_app.command()(exrights)
 app.add_typer(secrets_app, name="secrets")
 app.add_typer(train, name="train")
 app.command()(sessions)
+app.command()(forecast)
+app.command()(sentiment)
 app.command()(halt)
 app.command()(resume)
 app.command()(reconcile)
@@ -329,53 +336,3 @@ def rehearse(
         raise Refused(f"{copy} exists already")
     write_rehearsal_config(context.obj, copy, url, CHURN if churn else {})
     typer.echo(f"{copy}: now `twtrader -c {copy} run --until DATE`")
-
-
-@app.command()
-def forecast(
-    context: typer.Context,
-    company: Annotated[str, typer.Argument(help="A code or a name, like 2330 or 台積電.")],
-    past: Annotated[int, typer.Option(min=1, help="Bars in the question.")] = 20,
-    future: Annotated[int, typer.Option(min=1, help="Bars in the answer.")] = 5,
-    as_of: Annotated[str | None, typer.Option(help="Ask as after the close of this day; default: the newest.")] = None,
-    prices: Annotated[Path | None, typer.Option(help="Bars from this folder of CODE.csv files, not the store.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Ask the model for the next window of prices of one stock."""
-    from bot.adapters.twstock_codes import company_of
-    from bot.config import load_config
-    from bot.llm_cli import print_forecast
-
-    config = load_config(context.obj)
-    asked = company_of(company)
-    bars = _known_bars(config, asked.symbol, day_of(as_of) or date.max, prices)
-    print_forecast(config.model, asked, bars, past, future, as_json=as_json)
-
-
-def _known_bars(config: Any, symbol: str, until: date, prices: Path | None) -> Any:
-    """The bars of one stock up to and with `until`, from the store or from a folder."""
-    from contextlib import closing
-
-    from backtest.history import History
-    from bot.adapters.sqlite_market import MarketStore
-    from bot.adapters.sqlite_read import open_for_reading
-
-    if prices is None:
-        with closing(open_for_reading(config.store.path)) as db:
-            return MarketStore(db).bars(symbol, until=until)
-    history = History.from_csv(prices, symbols=[symbol], since=date.min, until=until)
-    return history.after(history.sessions[-1]).past(symbol, len(history.sessions)) if history.sessions else []
-
-
-@app.command()
-def sentiment(
-    context: typer.Context,
-    texts: Annotated[list[str] | None, typer.Argument(help="Headlines.")] = None,
-    file: Annotated[Path | None, typer.Option(help="One headline a line.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Ask the model for the mood of headlines: the probabilities of positive, neutral and negative."""
-    from bot.config import load_config
-    from bot.llm_cli import print_sentiment, read_titles
-
-    print_sentiment(load_config(context.obj).model, read_titles(texts or [], file), as_json=as_json)

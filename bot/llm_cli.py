@@ -1,10 +1,4 @@
-"""The commands that talk to the model store and the LLM; bot/cli.py mounts them.
-
-    app.add_typer(model_app, name="model")     print_forecast(config.model, company, bars, past, future)
-                                               print_sentiment(config.model, read_titles(texts, file))
-
-Nothing heavy is imported here: torch stays in the child process, rich inside the function that prints.
-"""
+"""`twtrader model ...`: the commands that talk to the model store; bot/cli.py mounts them. Nothing heavy is here."""
 
 from __future__ import annotations
 
@@ -14,16 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bot.errors import DataMissing, EngineFailed, Refused
+from bot.errors import Refused
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from bot.adapters.model_store import Manifest
-    from bot.config import ModelConfig
-    from bot.core.forecast import Forecast, Sentiment
-    from bot.core.market import Bar
-    from bot.ports import Company
 
 SMALL_MODEL = "smollm2-135m"
 
@@ -103,84 +93,6 @@ def model_folder(context: typer.Context, told: Path | None) -> Path:
     return load_config(context.obj or Path("config.toml")).model.folder
 
 
-def print_forecast(
-    config: ModelConfig, company: Company, bars: Sequence[Bar], past: int, future: int, *, as_json: bool = False
-) -> None:
-    """Ask the model for `future` bars after the last `past` of `bars` (oldest first) and print them.
-
-    Raises:
-        DataMissing: there are fewer bars than `past`.
-        Refused: the model is not there.
-        EngineFailed: it gave no answer.
-    """
-    from rich.console import Console
-
-    from bot.ports import Explains, Question
-    from bot.wiring import engine_of
-
-    if len(bars) < past:
-        raise DataMissing(f"{company.symbol}: {len(bars)} bars are known, {past} are asked for")
-    question = Question(company=company, bars=tuple(bars[-past:]), future_sessions=future)
-    engine = engine_of(config)
-    try:
-        (forecast,) = engine.forecast([question])
-    finally:
-        engine.close()
-    if forecast is None:
-        reasons = engine.abstentions if isinstance(engine, Explains) else {}
-        why = ", ".join(reasons) or "the question does not fit into its window"
-        raise EngineFailed(f"{company.symbol}: no forecast from {engine.model}: {why}")
-    if as_json:
-        typer.echo(_json(forecast))
-    else:
-        Console().print(_forecast_table(company, question.bars[-1], forecast))
-
-
-def print_sentiment(config: ModelConfig, titles: Sequence[str], *, as_json: bool = False) -> None:
-    """Ask the model for the mood of each headline and print it; raises as `print_forecast`."""
-    from rich.console import Console
-
-    from bot.wiring import engine_of
-
-    if not titles:
-        raise Refused("no headline was given")
-    engine = engine_of(config)
-    try:
-        moods = engine.sentiment(titles)
-    finally:
-        engine.close()
-    if as_json:
-        told = [_mood_facts(title, mood) for title, mood in zip(titles, moods, strict=True)]
-        typer.echo(_json({"model": engine.model, "sentiments": told}))
-    else:
-        Console().print(_mood_table(titles, moods, engine.model))
-
-
-def read_titles(texts: Sequence[str], file: Path | None) -> list[str]:
-    """The headlines given as arguments, then those in `file`, one a line, blank lines left out.
-
-    Raises:
-        Refused: the file can't be read as UTF-8 text.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines() if file else []
-    except (OSError, UnicodeDecodeError) as wrong:
-        raise Refused(f"{file}: {wrong}") from wrong
-    return [text.strip() for text in (*texts, *lines) if text.strip()]
-
-
-def _forecast_table(company: Company, last: Bar, forecast: Forecast) -> Table:
-    """The forecast's bars, with the close's change from the last known close."""
-    from rich.table import Table
-
-    table = Table("session", "open", "high", "low", "close", "change", title=f"{company.symbol} {company.name}")
-    table.caption = f"after {forecast.as_of}, close {last.close}; {forecast.model}"
-    for step, bar in enumerate(forecast.bars, start=1):
-        prices = (f"{price:.2f}" for price in (bar.open, bar.high, bar.low, bar.close))
-        table.add_row(f"+{step}", *prices, f"{float(bar.close / last.close - 1):+.2%}")
-    return table
-
-
 def _row(manifest: Manifest) -> tuple[str, ...]:
     """An installed model's line in the list."""
     weights = next((digest[:12] for file, digest in manifest.sha256.items() if file.endswith(".safetensors")), "")
@@ -219,31 +131,6 @@ def _adapter_table(adapters: Sequence[dict[str, Any]]) -> Table:
             base = f"{told.base} {told.base_sha256[:12]}"
             table.add_row(facts["name"], live, facts["fingerprint"], told.licence, until, base, told.mood, columns)
     return table
-
-
-def _mood_facts(title: str, mood: Sentiment | None) -> dict[str, Any]:
-    """A headline's mood for JSON; a label of null is unknown."""
-    if mood is None:
-        return {"title": title, "label": None}
-    return {"title": title, "label": mood.label, "score": mood.score} | _shares(mood)
-
-
-def _mood_table(titles: Sequence[str], moods: Sequence[Sentiment | None], model: str) -> Table:
-    """A line for each headline."""
-    from rich.table import Table
-
-    from bot.core.prompt import TITLE_CHARS, clean_text
-
-    table = Table("headline", "mood", "positive", "neutral", "negative", caption=model)
-    for title, mood in zip(titles, moods, strict=True):
-        told = (mood.label, *(f"{share:.0%}" for share in _shares(mood).values())) if mood else ("unknown",)
-        table.add_row(clean_text(title, TITLE_CHARS), *told)
-    return table
-
-
-def _shares(mood: Sentiment) -> dict[str, float]:
-    """The three probabilities by name."""
-    return {"positive": mood.positive, "neutral": mood.neutral, "negative": mood.negative}
 
 
 def _json(value: object) -> str:

@@ -63,7 +63,7 @@ def test_an_evening_on_a_model_server(evening: tuple[Sandbox, Path]) -> None:
     done = run(config, MONDAY)
 
     assert "4 of 4 stocks forecast" in done.stderr
-    forecasts = rows(config, "select * from forecasts")
+    forecasts = rows(config, "select f.*, a.model from forecasts f join answers a on a.id = f.answer")
     assert {one["symbol"] for one in forecasts} == set(CODES)
     (model,) = {one["model"] for one in forecasts}
     assert model.startswith("smollm2-135m(sandbox-llm)@unverified-")

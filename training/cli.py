@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from training.dataset_cli import dataset_command
+from training.evaluate_cli import evaluate_command
+from training.promote_cli import promote_command, rollback_command, status_command
 from training.sft_cli import sft_command
 from training.teacher_cli import teacher_command
 
@@ -17,5 +19,9 @@ def _train() -> None:
 
 
 train.command("dataset")(dataset_command)
+train.command("evaluate")(evaluate_command)
+train.command("promote")(promote_command)
+train.command("rollback")(rollback_command)
+train.command("status")(status_command)
 train.command("teacher")(teacher_command)
 train.command("sft")(sft_command)

@@ -22,7 +22,7 @@ import msgspec
 from bot.adapters.engine_ways import way_tag
 from bot.adapters.model_store import find_model, sha256_of, weights_sha256
 from bot.config import ModelConfig
-from bot.core.prompt import COLUMNS
+from bot.core.prompt import COLUMNS, FIELDS
 from bot.errors import Refused
 
 MANIFEST: Final = "adapter.json"
@@ -168,6 +168,16 @@ def find_adapter(config: ModelConfig) -> Path | None:
     raise Refused(f"adapter {told} is neither in {config.folder.name}/{FOLDER}/ nor a folder")
 
 
+def pin_adapter(config: ModelConfig) -> ModelConfig:
+    """The same with the live adapter named by its folder: a promotion after this changes nothing for who holds it.
+
+    Raises:
+        Refused: as `find_adapter`.
+    """
+    folder = find_adapter(config)
+    return replace(config, adapter="" if folder is None else str(folder)) if config.adapter == PROMOTED_NAME else config
+
+
 def read_promoted(adapters: Path) -> Promoted:
     """Which adapter in the folder `adapters` is live; none before the first promotion.
 
@@ -210,6 +220,16 @@ def fingerprint(manifest: AdapterManifest) -> str:
     """12 hex digits that stand for all that makes this adapter's answers: weights, scale, and how it is asked."""
     parts = (manifest.sha256[WEIGHTS], manifest.sha256[PEFT_CONFIG], manifest.mood, *manifest.columns)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def learned_columns(config: ModelConfig) -> tuple[str, ...]:
+    """What a past bar's line tells the model that `config` means: its adapter's columns, without one the prices.
+
+    Raises:
+        Refused: the adapter is not there, or its manifest can't be read.
+    """
+    folder = find_adapter(config)
+    return read_adapter_manifest(folder).columns if folder else FIELDS
 
 
 def adapter_tag(manifest: AdapterManifest) -> str:

@@ -20,7 +20,7 @@ from typing import IO, Final
 
 import msgspec
 
-from bot.adapters.adapter_store import engine_name
+from bot.adapters.adapter_store import engine_name, learned_columns, pin_adapter
 from bot.adapters.engine_ways import require_engine
 from bot.adapters.llm_worker import (
     Answer,
@@ -71,8 +71,19 @@ class ChildEngine:
             Refused: the model or its adapter is not there, or they do not belong together.
         """
         if not self._model:
+            self._config = pin_adapter(self._config)  # one evening, one adapter, whatever is promoted meanwhile
             self._model = engine_name(self._config)
         return self._model
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a past bar's line tells this model; starts no child.
+
+        Raises:
+            Refused: as `model`.
+        """
+        _ = self.model  # which adapter it is
+        return learned_columns(self._config)
 
     @property
     def pid(self) -> int | None:

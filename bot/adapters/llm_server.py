@@ -260,9 +260,14 @@ class ServerEngine:
         told = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
         named = self._at.model or self._config.name
         served = "" if card["id"] == named else f"({prompt.clean_text(str(card['id']), 80)})"
+        return f"{named}{served}@unverified-{told}{self._way_tag()}"
+
+    def _way_tag(self) -> str:
+        """How the model is asked, where that is not the usual way: the same weights answer otherwise then."""
         way = "" if self._at.api == "completions" else "+chat"
-        samples = f"+n{self._config.samples}" if self._config.samples > 1 else ""
-        return f"{named}{served}@unverified-{told}{way}{samples}"
+        way += "" if self._at.structured == "vllm" else f"+{self._at.structured}"
+        way += "" if self._at.mood == "shown" else "+tuned"
+        return way + (f"+n{self._config.samples}" if self._config.samples > 1 else "")
 
 
 def _card_of(cards: Sequence[dict[str, Any]], wanted: str, server: str) -> dict[str, Any]:

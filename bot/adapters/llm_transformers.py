@@ -7,7 +7,9 @@ llm_child.ChildEngine, in a process of its own.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from itertools import groupby
 from typing import Any, Final, TypeVar
@@ -72,6 +74,11 @@ class TransformersEngine:
         return self._name
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """What a past bar's line tells this model: the adapter's columns, without one the prices."""
+        return self._columns
+
+    @property
     def weights(self) -> Any:
         """The loaded model, in style "seed"; None otherwise."""
         return self._weights
@@ -102,10 +109,13 @@ class TransformersEngine:
             def answer(batch: Sequence[int], choices: Sequence[Choice] = choices) -> list[list[int]]:
                 return self._decoder.choose(prefix, [asked[at] for at in batch], choices)
 
+            begun, written = time.perf_counter(), sum(1 + len(one.forced) for one in choices)
             picks = self._in_batches(fitting, asked, answer)
+            seconds = (time.perf_counter() - begun) / max(1, len(fitting))
             for at, pick in zip(fitting, picks, strict=True):
-                text = fill_answer(pick, choices, sessions)
-                answers[at] = self._told(questions[at], texts[at], text)
+                told = self._told(questions[at], texts[at], fill_answer(pick, choices, sessions))
+                # The shared beginning is read once for all, but counted in each: a batch of one has the same count.
+                answers[at] = replace(told, tokens=len(prefix) + len(asked[at]) + written, seconds=seconds)
         return answers
 
     def sentiment(self, titles: Sequence[str]) -> list[Sentiment]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from decimal import Decimal
-from functools import cache
 from typing import Any
 
+from bot.adapters.sqlite_answers import OF_STORE, AnswerStore, counting
 from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_news import NewsStore
 from bot.core.check import CheckedBars
-from bot.core.forecast import Article, Forecast, ForecastBar, Sentiment
+from bot.core.forecast import Article, Forecast, Sentiment
 from bot.core.headlines import Story
 from bot.core.market import Bar, from_x100
 from bot.ports import Company
@@ -24,6 +23,11 @@ class MarketStore:
     def __init__(self, db: Any) -> None:
         """`db` comes from `open_database`."""
         self.db = db
+
+    @property
+    def answers(self) -> AnswerStore:
+        """What models said of prices."""
+        return AnswerStore(self.db)
 
     # --- bars ---------------------------------------------------------------------------------------------
 
@@ -139,59 +143,41 @@ class MarketStore:
         )
         return [_article(row) for row in rows]
 
+    def titles(self, *, since: date, until: date) -> list[str]:
+        """Every headline published in since..until, once, oldest first; a day more at both ends, for time zones."""
+        rows = self.db.query(
+            "select title from articles where date(substr(published_at, 1, 10)) between date(?, '-1 day') "
+            "and date(?, '+1 day') group by title order by min(published_at), title",
+            [since.isoformat(), until.isoformat()],
+        )
+        return [row["title"] for row in rows]
+
     # --- what the model said ------------------------------------------------------------------------------
 
     def add_forecasts(self, forecasts: Iterable[Forecast], made_at: datetime) -> None:
-        """Store answers; the same question to the same model is answered once."""
-        self.db["forecasts"].insert_all([_forecast_row(one, made_at) for one in forecasts], ignore=True)
+        """Store the daemon's answers; the same question to the same model is answered once. More in AnswerStore."""
+        self.answers.add(((None, one) for one in forecasts), made_at)
 
     def forecasts(self, *, as_of: date, model: str, past_sessions: int, future_sessions: int) -> dict[str, Forecast]:
-        """The answers of `model` as of one session, by symbol."""
-        rows = self.db.query(
-            "select * from forecasts where as_of = ? and model = ? and past_sessions = ? and future_sessions = ?",
-            [as_of.isoformat(), model, past_sessions, future_sessions],
+        """The daemon's valid answers of `model` as of one session, by symbol."""
+        return self.answers.forecasts(
+            as_of=as_of, model=model, past_sessions=past_sessions, future_sessions=future_sessions
         )
-        return {row["symbol"]: _forecast(row) for row in rows}
 
     def model_of(self, as_of: date, past_sessions: int, future_sessions: int) -> str | None:
-        """The model whose answers of this shape were stored last for `as_of`; None when there are none."""
-        rows = self.db.query(
-            "select model from forecasts where as_of = ? and past_sessions = ? and future_sessions = ? "
-            "order by made_at desc, model limit 1",
-            [as_of.isoformat(), past_sessions, future_sessions],
-        )
-        return next((str(row["model"]) for row in rows), None)
+        """The model that the daemon asked last, in this shape, as of `as_of`; None when it asked none."""
+        return self.answers.model_of(as_of, past_sessions, future_sessions)
 
     def all_targets(self, *, since: date, until: date, past_sessions: int, future_sessions: int) -> list[Forecast]:
-        """All answers of one shape as of since..until, oldest first, of every model: what the rule looks at of them.
-
-        Each has its last future session alone, so that years of them are read in a second.
-        """
-        rows = self.db.execute(
-            "select symbol, as_of, trained_until, model, prompt_sha256, json_extract(bars, '$[#-1][0]'), "
-            "json_extract(bars, '$[#-1][1]'), json_extract(bars, '$[#-1][2]'), json_extract(bars, '$[#-1][3]') "
-            "from forecasts where as_of between ? and ? and past_sessions = ? and future_sessions = ? "
-            "order by as_of, symbol, model",
-            [since.isoformat(), until.isoformat(), past_sessions, future_sessions],
+        """What the rule looks at of the answers about the store's bars, oldest first. More in AnswerStore.targets."""
+        said = self.answers.targets(
+            since=since, until=until, past_sessions=past_sessions, future_sessions=future_sessions
         )
-        day = cache(date.fromisoformat)
-        return [
-            Forecast(
-                symbol=symbol,
-                as_of=day(as_of),
-                trained_until=day(trained),
-                model=model,
-                past_sessions=past_sessions,
-                bars=(ForecastBar(open=Decimal(o), high=Decimal(h), low=Decimal(low), close=Decimal(c)),),
-                prompt_sha256=sha256,
-            )
-            for symbol, as_of, trained, model, sha256, o, h, low, c in rows
-        ]
+        return counting(said, OF_STORE)
 
     def newest_forecasts(self) -> list[Forecast]:
-        """The answers of the last session that has any, by symbol."""
-        rows = self.db.query("select * from forecasts where as_of = (select max(as_of) from forecasts) order by symbol")
-        return [_forecast(row) for row in rows]
+        """The daemon's answers as of the last session that has any, by symbol."""
+        return self.answers.newest()
 
     def add_sentiments(self, model: str, moods: Mapping[str, Sentiment], made_at: datetime) -> None:
         """Store the mood of each headline as `model` sees it."""
@@ -257,37 +243,6 @@ def _article(row: Mapping[str, Any]) -> Article:
         language=row["language"],
         published_at=datetime.fromisoformat(row["published_at"]),
         fetched_at=datetime.fromisoformat(row["fetched_at"]),
-    )
-
-
-def _forecast_row(forecast: Forecast, made_at: datetime) -> dict[str, object]:
-    bars = [[str(bar.open), str(bar.high), str(bar.low), str(bar.close)] for bar in forecast.bars]
-    return {
-        "symbol": forecast.symbol,
-        "as_of": forecast.as_of.isoformat(),
-        "model": forecast.model,
-        "past_sessions": forecast.past_sessions,
-        "future_sessions": len(forecast.bars),
-        "prompt_sha256": forecast.prompt_sha256,
-        "trained_until": forecast.trained_until.isoformat(),
-        "bars": json.dumps(bars),
-        "made_at": made_at.isoformat(),
-    }
-
-
-def _forecast(row: Mapping[str, Any]) -> Forecast:
-    bars = tuple(
-        ForecastBar(open=Decimal(o), high=Decimal(h), low=Decimal(low), close=Decimal(c))
-        for o, h, low, c in json.loads(row["bars"])
-    )
-    return Forecast(
-        symbol=row["symbol"],
-        as_of=date.fromisoformat(row["as_of"]),
-        trained_until=date.fromisoformat(row["trained_until"]),
-        model=row["model"],
-        past_sessions=row["past_sessions"],
-        bars=bars,
-        prompt_sha256=row["prompt_sha256"],
     )
 
 

@@ -302,3 +302,11 @@ def m080_trials(db: Any) -> None:
         "create table trials (tape integer not null references trial_tapes(id), set_id integer not null, sharpe real, "
         "primary key (tape, set_id)) strict, without rowid"
     )
+
+
+@migrations()
+def m100_answers(db: Any) -> None:
+    """Answers by the question they answer, so that none is computed twice and a changed question keeps both."""
+    from bot.adapters.sqlite_answers import migrate_answers
+
+    migrate_answers(db)

@@ -94,6 +94,25 @@ def adjusted(bars: Sequence[Bar], events: Iterable[ExRight], as_of: date) -> lis
     return done[::-1]
 
 
+def in_prices_of(bars: Sequence[Bar], events: Iterable[ExRight], as_of: date) -> list[Bar]:
+    """`bars` of one stock, those after `as_of` too, in the prices of `as_of`: what came true beside a forecast.
+
+    Bars up to `as_of` as `adjusted` has them; a price after an ex-date that came later is divided by its factor.
+
+    Raises:
+        DataMissing: a price vanishes.
+    """
+    told = effective(events)
+    past = [bar for bar in bars if bar.session <= as_of]
+    coming = [event for event in told if event.ex_date > as_of]
+    factor, later = Fraction(1), []
+    for bar in bars[len(past) :]:
+        while coming and coming[0].ex_date <= bar.session:
+            factor /= coming.pop(0).factor
+        later.append(bar if factor == 1 else _scaled(bar, factor))
+    return adjusted(past, told, as_of) + later
+
+
 def references_x100(events: Iterable[ExRight], after: date, until: date) -> Mapping[str, int]:
     """The reference price of each stock that goes ex after `after`, by `until`; other stocks keep their close."""
     return {symbol: event.reference_x100 for symbol, event in going_ex(events, after, until).items()}

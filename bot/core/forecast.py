@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -45,7 +45,7 @@ class Forecast:
     bands: tuple[Band, ...] = ()
     p_up: float | None = None
     tokens: int = 0
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)  # an answer is the same however long it took
 
     @property
     def target(self) -> Decimal:

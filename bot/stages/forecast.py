@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
-from typing import Final
+from typing import Final, Protocol
 
+from bot.answers import ask_once
 from bot.config import Config
-from bot.core.exrights import adjusted
+from bot.core.exrights import ExRight, adjusted
 from bot.core.forecast import Article
+from bot.core.market import Bar
 from bot.core.prompt import TITLE_CHARS, clean_text
 from bot.core.reasons import listed
 from bot.errors import EngineFailed, Refused
@@ -18,6 +20,18 @@ from bot.ports import Company, Engine, Explains, Question
 from bot.stages.stage import Outcome, Ports
 
 SIGNAL_BARS: Final = 60  # more than any rule of thumb here looks back
+
+
+class Window(Protocol):
+    """How many bars a question has, and how many its answer: the config's [model], or another."""
+
+    @property
+    def past_sessions(self) -> int:
+        """Bars in the question."""
+
+    @property
+    def future_sessions(self) -> int:
+        """Bars in the answer."""
 
 
 def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
@@ -30,7 +44,7 @@ def ask_model(session: date, ports: Ports, config: Config) -> Outcome:
         return Outcome(outcome="failed", detail="no stock has enough bars for a question: no forecast tonight")
     try:
         with _running(ports.engine) as engine:
-            made, asked = _forecast(session, questions, engine, ports, config)
+            made, asked = _forecast(questions, engine, ports)
             holes = why_missing(engine) if made < asked else ""
             scored = _score_news(engine, ports, config)
     except (EngineFailed, Refused) as failed:
@@ -51,38 +65,48 @@ def questions_of(session: date, ports: Ports, config: Config) -> list[Question]:
     """One question for each stock that traded in `session` and has a full past."""
     wanted = config.model.past_sessions
     reach = max(wanted, config.history.sessions)
-    bars = {one.symbol: ports.market.bars(one.symbol, until=session, last=reach) for one in ports.companies}
-    bars = {symbol: past for symbol, past in bars.items() if len(past) >= wanted and past[-1].session == session}
+    past = {one.symbol: ports.market.bars(one.symbol, until=session, last=reach) for one in ports.companies}
     events = known_events(ports, session, config.history.sessions)
-    bars = {symbol: adjusted(past, events.get(symbol, ()), session) for symbol, past in bars.items()}
-    chosen = set(bars)
-    if config.universe.choose:
-        chosen = {*ports.choose(bars, config.universe.choose), *ports.journal.portfolio().positions}
-    return [
-        Question(
-            company=company,
-            bars=tuple(bars[company.symbol][-wanted:]),
-            future_sessions=config.model.future_sessions,
-        )
-        for company in ports.companies
-        if company.symbol in bars and company.symbol in chosen
-    ]
+    asked = {
+        one.symbol: question_after(session, one, past[one.symbol], events.get(one.symbol, ()), config.model)
+        for one in ports.companies
+    }
+    questions = [one for one in asked.values() if one is not None]
+    if not config.universe.choose:
+        return questions
+    told = {
+        one.company.symbol: adjusted(past[one.company.symbol], events.get(one.company.symbol, ()), session)
+        for one in questions
+    }
+    chosen = {*ports.choose(told, config.universe.choose), *ports.journal.portfolio().positions}
+    return [one for one in questions if one.company.symbol in chosen]
 
 
-def _forecast(
-    session: date, questions: list[Question], engine: Engine, ports: Ports, config: Config
-) -> tuple[int, int]:
+def question_after(
+    session: date,
+    company: Company,
+    past: Sequence[Bar],
+    events: Iterable[ExRight],
+    window: Window,
+    *,
+    masked: bool = False,
+) -> Question | None:
+    """What is asked of a stock after `session`: live, and of history too.
+
+    `past` are its bars up to and with `session`, as they were traded; `events` the ex-dates known by then. None where
+    it did not trade in `session`, or has fewer bars than the window wants.
+    """
+    wanted = window.past_sessions
+    if len(past) < wanted or past[-1].session != session:
+        return None
+    bars = tuple(adjusted(past[-wanted:], events, session))
+    return Question(company=company, bars=bars, future_sessions=window.future_sessions, masked=masked)
+
+
+def _forecast(questions: list[Question], engine: Engine, ports: Ports) -> tuple[int, int]:
     """Ask what is not stored yet; returns (forecasts there now, questions)."""
-    stored = ports.market.forecasts(
-        as_of=session,
-        model=engine.model,
-        past_sessions=config.model.past_sessions,
-        future_sessions=config.model.future_sessions,
-    )
-    open_questions = [one for one in questions if one.company.symbol not in stored]
-    answers = [answer for answer in engine.forecast(open_questions) if answer] if open_questions else []
-    ports.market.add_forecasts(answers, ports.clock.now())
-    return len(questions) - len(open_questions) + len(answers), len(questions)
+    answered = ask_once(questions, engine, ports.market.answers, by="live", now=ports.clock.now)
+    return len(questions) - answered.abstained, len(questions)
 
 
 def _score_news(engine: Engine, ports: Ports, config: Config) -> str:

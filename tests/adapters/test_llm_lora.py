@@ -31,6 +31,8 @@ from bot.adapters.llm_fused import FusedDecoder, can_fuse  # noqa: E402
 from bot.adapters.llm_loading import check_precision, decoder_of, load_model, load_weights, quantisation  # noqa: E402
 from bot.adapters.llm_lora import low_rank, settle_adapter  # noqa: E402
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
+from bot.adapters.sqlite_answers import named  # noqa: E402
+from bot.answers import columns_of  # noqa: E402
 from bot.core import prompt  # noqa: E402
 from bot.errors import Refused  # noqa: E402
 from bot.ports import Company, Question  # noqa: E402
@@ -215,7 +217,8 @@ def test_the_adapters_columns_are_what_the_question_tells(models: Path) -> None:
     make_tiny_adapter(models / "tiny", models / "adapters/narrow", told={"columns": columns})
     asked = question(context=("profit up",))
 
-    (told,) = TransformersEngine(model_config(models, adapter="narrow")).forecast([asked])
+    engine = TransformersEngine(model_config(models, adapter="narrow"))
+    (told,) = engine.forecast([asked])
 
     import hashlib
 
@@ -223,6 +226,10 @@ def test_the_adapters_columns_are_what_the_question_tells(models: Path) -> None:
     assert told
     assert told.prompt_sha256 == hashlib.sha256(text.encode()).hexdigest()
     assert len(told.bars) == 2
+    # The answer store hashes the same text, in the daemon too, which holds no model.
+    assert engine.columns == ChildEngine(model_config(models, adapter="narrow")).columns == columns
+    assert named(asked, columns_of(engine)).sha256 == told.prompt_sha256
+    assert ChildEngine(model_config(models)).columns == prompt.FIELDS
 
 
 @pytest.mark.parametrize(

@@ -192,13 +192,18 @@ def test_the_name_says_that_nobody_hashed_the_weights(sandbox: Sandbox) -> None:
         vllm(sandbox, samples=8).model,
         vllm(sandbox, api="chat").model,
         vllm(sandbox, model="sandbox-llm").model,
+        vllm(sandbox, structured="json_schema").model,
+        vllm(sandbox, mood="tuned").model,
         engine_at(f"{sandbox.url}/llm/sglang/v1").model,
     }
 
     assert plain.startswith("smollm2-135m(sandbox-llm)@unverified-")
     assert vllm(sandbox, model="sandbox-llm").model.startswith("sandbox-llm@unverified-")
     assert vllm(sandbox, samples=8).model == f"{plain}+n8"
-    assert len(names) == 5
+    assert vllm(sandbox, samples=2, api="chat", structured="json_schema", mood="tuned").model == (
+        f"{plain}+chat+json_schema+tuned+n2"
+    )
+    assert len(names) == 7
     assert vllm(sandbox).model == plain
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +23,7 @@ from bot.adapters.llm_batches import in_batches  # noqa: E402
 from bot.adapters.llm_decoder import Decoder  # noqa: E402
 from bot.adapters.llm_loading import load_weights  # noqa: E402
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
+from bot.adapters.sqlite_answers import named  # noqa: E402
 from bot.core import prompt  # noqa: E402
 from bot.core.market import limit_down_x100, limit_up_x100, to_x100  # noqa: E402
 from bot.errors import EngineFailed, Refused  # noqa: E402
@@ -200,6 +202,18 @@ def test_the_forecast_names_the_weights_the_question_and_the_days(engine: Transf
     assert re.fullmatch(r"tiny@[0-9a-f]{12}", told.model)
     assert (told.symbol, told.as_of, told.past_sessions) == ("2330", asked.as_of, 4)
     assert re.fullmatch("[0-9a-f]{64}", told.prompt_sha256)
+
+
+def test_an_answer_says_what_it_cost_and_is_named_as_the_store_names_its_question(engine: TransformersEngine) -> None:
+    asked = [question(past=4), question(past=9), replace(question(past=4), masked=True, context=("orders doubled",))]
+    told = [one for one in engine.forecast(asked) if one]
+    assert [one.prompt_sha256 for one in told] == [named(one).sha256 for one in asked]
+    for one, answer in zip(asked, told, strict=True):
+        text = prompt.question_text(one.company.name, one.bars, context=one.context, masked=one.masked)
+        written = len(engine._encode(prompt.answer_shape(one.future_sessions)))
+        assert answer.tokens == len(engine._encode(text, start=True)) + written
+        assert answer.seconds > 0
+    assert engine.forecast(asked[:1])[0].tokens == told[0].tokens  # type: ignore[union-attr]
 
 
 def test_a_question_longer_than_the_models_window_is_an_abstention(engine: TransformersEngine) -> None:

@@ -18,6 +18,7 @@ from markets import random_market, write_csv
 from typer.testing import CliRunner, Result
 
 from backtest.cli import backtest_app
+from backtest.run import Asked, load
 from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database
@@ -190,17 +191,20 @@ def test_bad_news_keeps_a_replay_from_buying_as_it_would_live(home: Path, store:
 # --- what is refused --------------------------------------------------------------------------------------
 
 
-def test_a_model_is_not_scored_on_the_days_it_was_trained_on(home: Path, store: MarketStore) -> None:
+def test_a_model_is_not_scored_on_the_days_it_was_trained_on_without_a_mark(home: Path, store: MarketStore) -> None:
+    """The run marks them (test_knowledge.py); what can't mark refuses them, and without --from leaves them out."""
     store.add_forecasts(tomorrow_told(until=SESSIONS[20]), at(SESSIONS[0]))
-    line = refusal(home, "--from", str(SESSIONS[5]))
-    assert line == (
+    config = load_config(home / "config.toml")
+    with pytest.raises(BotError) as refused:
+        load(config, Asked(since=SESSIONS[5]))
+    assert str(refused.value) == (
         f"oracle@1 was trained until {SESSIONS[20]}: its forecasts as of {SESSIONS[5]} and other sessions before that "
         f"can't be scored; ask with --from {SESSIONS[20]} or later"
     )
-    assert told(home, "--from", str(SESSIONS[20]))["from"] == SESSIONS[20].isoformat()
-    left_out = told(home)
-    assert left_out["from"] == SESSIONS[20].isoformat()
-    assert any("are left out" in note for note in left_out["notes"])
+    assert told(home, "--from", str(SESSIONS[20]))["known_to_model"] == {}
+    loaded = load(config, Asked())
+    assert loaded.sessions[0] == SESSIONS[20]
+    assert any("are left out" in note for note in loaded.notes)
 
 
 def test_no_forecast_is_no_zero(home: Path, store: MarketStore) -> None:

@@ -27,7 +27,7 @@ from backtest.history import History
 from backtest.kernel import Options
 from backtest.played_run import Traded, play_hold, play_rules
 from backtest.replay import hold, market_days, replay
-from backtest.report_charts import colours_of, k_line, monthly_errors
+from backtest.report_charts import k_line, monthly_errors
 from backtest.report_page import monthly_returns
 from backtest.score import figures
 from backtest.stored_run import Quality, quality_rows
@@ -35,6 +35,7 @@ from backtest.tape import market_tape
 from backtest.told import told_by
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database
+from bot.chart_colours import colours_of
 from bot.core.exrights import ExRight
 from bot.core.forecast import Forecast, ForecastBar
 from bot.core.market import from_x100

@@ -59,6 +59,11 @@ def _watch_database(watch: Watch) -> None:
                 watch.committed()
             return cursor
 
+        def executemany(self, sql: str, parameters: Any) -> sqlite3.Cursor:
+            rows = [row.values() if isinstance(row, dict) else row for row in parameters]
+            watch.statement(sql, (value for row in rows for value in row))
+            return super().executemany(sql, parameters)
+
         def commit(self) -> None:
             if self.in_transaction:
                 watch.statement("COMMIT", ())
