@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -55,13 +56,13 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1")
         for name in ("alpha", "epochs", "learning_rate", "clip", "save_minutes"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"`{name}` must be positive")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"`{name}` must be a positive number")
         for name in ("dropout", "smoothing", "warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 0 and below 1")
         for name in ("max_steps", "weight_decay", "patience", "seed"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must not be negative")
         unknown = [one for one in self.targets if one not in PROJECTIONS]
         if not self.targets or unknown:

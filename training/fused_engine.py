@@ -67,6 +67,13 @@ def prepare(base: Any, knobs: TrainConfig) -> FusedLlama:
 
 def _write_changes(model: FusedLlama, path: Path, knobs: TrainConfig, folder: Path) -> None:
     """Peft's two files. On CUDA the model computed with bf16 copies of its changes: these are what is kept."""
+    write_peft_config(path, knobs, folder)
+    changes = {name: one.to(model.kind) for name, one in model.changes().items()}
+    save_file(changes, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def write_peft_config(path: Path, knobs: TrainConfig, folder: Path) -> None:
+    """Peft's description of the changes: plain LoRA, and of the base no more than its name."""
     from peft import LoraConfig
 
     told = LoraConfig(
@@ -79,8 +86,6 @@ def _write_changes(model: FusedLlama, path: Path, knobs: TrainConfig, folder: Pa
         inference_mode=True,
     )
     told.save_pretrained(folder)
-    changes = {name: one.to(model.kind) for name, one in model.changes().items()}
-    save_file(changes, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
 def _write_model(model: FusedLlama, path: Path, folder: Path) -> None:

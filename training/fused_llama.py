@@ -153,7 +153,7 @@ class FusedLlama(nn.Module):
             self.blocks.append(Block(layer, *shape, lora))
             body.layers[at] = nn.Identity()  # its weights live on in the block alone
         self.rotary = body.rotary_emb
-        self._checkpoints = checkpoints
+        self.checkpoints = checkpoints
         self._run: Callable[..., Tensor] = torch.compile(_run_block, dynamic=True) if compiled else _run_block
         self._score: Callable[..., Tensor] = torch.compile(_answer_loss, dynamic=True) if compiled else _answer_loss
 
@@ -171,7 +171,7 @@ class FusedLlama(nn.Module):
         state = embedding(pack.ids, self.embed).to(self.kind)
         cos, sin = (one[0].to(self.kind) for one in self.rotary(state[None], pack.places[None]))
         for block in self.blocks:
-            if self._checkpoints and self.training:
+            if self.checkpoints and self.training:
                 given = (self._run, block, state, cos, sin, pack.starts, pack.longest)
                 state = checkpoint(*given, use_reentrant=False)
             else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, distributed, nn
 
@@ -54,8 +54,11 @@ class Plan:
 def plan_of(config: TrainConfig, examples: int, world: int = 1) -> Plan:
     """The plan that the knobs make for so many examples."""
     batch = config.batch * config.accumulation * world
-    steps = config.max_steps or max(1, math.ceil(config.epochs * examples / batch))
-    return Plan(examples=examples, batch=batch, world=world, seed=config.seed, steps=steps)
+    plan = Plan(examples=examples, batch=batch, world=world, seed=config.seed, steps=config.max_steps)
+    if plan.steps:
+        return plan
+    steps = math.ceil(config.epochs * plan.steps_an_epoch - 1e-9)  # 0.1 of 30 steps are 3, though floats say more
+    return replace(plan, steps=max(1, steps))
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
@@ -100,12 +103,14 @@ def fit(
     model.train()
     losses, saved, began = torch.zeros((), device=model.embed.device), time.monotonic(), time.monotonic()
     counted, before = 0, now
-    while now.step < plan.steps:
+    while now.step < plan.steps and not _is_enough(now, config):
         rate = learning_rate(config, now.step, plan.steps)
         chosen = [train[place] for place in plan.of(now.step)]
         answers = sum(len(one.ids) - one.answer for one in chosen)
-        for one in _packs(chosen[rank::world], config, longest, graphs=graphs):
-            losses += adder.add(one, answers)
+        if config.dropout:  # so that a resumed run drops what an uninterrupted one drops
+            torch.manual_seed((config.seed * 1_000_003 + now.step) * world + rank)
+        packs = list(_packs(chosen[rank::world], config, longest, graphs=graphs))
+        losses += _gradients(model, adder, packs, answers, config)
         _add_up(model.trained())
         _step(model, optimiser, rate, config.clip)
         counted += 1
@@ -117,7 +122,7 @@ def fit(
             losses.zero_()
             counted = 0
         if now.step in validate_at:
-            now = _validated(now, model, valid, config, longest, folder, rank)
+            now = replace(_validated(now, model, valid, config, longest, folder, rank), valid_step=now.step)
             before, began = now, time.monotonic()  # validation is no training time
         if due or now.step % config.logging_steps == 0:
             watch(now, plan.steps)
@@ -125,8 +130,6 @@ def fit(
             kept = replace(now, seconds=before.seconds + time.monotonic() - began)
             save_state(model, optimiser, kept, folder)
             saved = time.monotonic()
-        if config.patience and now.since_best >= config.patience:
-            break
     if config.keep == "best" and valid and (folder / BEST).is_file():
         _read_tensors(folder / BEST, _named(model))
     return now
@@ -186,6 +189,36 @@ def _packs(examples: Sequence[Tokens], config: TrainConfig, longest: int, *, gra
             yield pack(part, longest, slots=SLOTS, grain=GRAPH_GRAIN, answers=GRAPH_ANSWERS)
         else:
             yield pack(part, longest, slots=SLOTS, grain=GRAIN if torch.cuda.is_available() else 1)
+
+
+def _gradients(
+    model: FusedLlama, adder: Plain | Graphed, packs: Sequence[Pack], answers: int, config: TrainConfig
+) -> Tensor:
+    """The summed loss of `packs`; their gradients are in the parameters'.
+
+    Where memory runs out and `checkpointing` is "auto", layers are computed twice from this step on.
+    """
+    plain = Plain(model, config.smoothing)  # a CUDA graph can't record what checkpoints do
+    try:
+        return _sum([(plain if model.checkpoints else adder).add(one, answers) for one in packs], model)
+    except torch.OutOfMemoryError:
+        if config.checkpointing != "auto" or model.checkpoints:
+            raise
+    model.checkpoints = True
+    for one in model.trained():
+        if one.grad is not None:
+            one.grad.zero_()  # what the packs before had added
+    torch.cuda.empty_cache()
+    return _sum([plain.add(one, answers) for one in packs], model)
+
+
+def _sum(losses: list[Tensor], model: FusedLlama) -> Tensor:
+    return torch.stack(losses).sum() if losses else torch.zeros((), device=model.embed.device)
+
+
+def _is_enough(now: Progress, config: TrainConfig) -> bool:
+    """Whether `patience` validations found nothing better."""
+    return bool(config.patience) and now.since_best >= config.patience
 
 
 def _step(model: FusedLlama, optimiser: torch.optim.Optimizer, rate: float, clip: float) -> None:
@@ -280,12 +313,19 @@ def load_state(model: FusedLlama, optimiser: torch.optim.Optimizer, folder: Path
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
-    """A safetensors file that replaces the one before at once."""
+    """A safetensors file that replaces the one before at once.
+
+    Raises:
+        Refused: the disk does not take it.
+    """
     parts = path.with_suffix(".part")
-    save_file({name: one.detach().contiguous().cpu() for name, one in tensors.items()}, parts, metadata=facts)
-    with parts.open("rb") as file:
-        os.fsync(file.fileno())
-    parts.replace(path)
+    try:
+        save_file({name: one.detach().contiguous().cpu() for name, one in tensors.items()}, parts, metadata=facts)
+        with parts.open("rb") as file:
+            os.fsync(file.fileno())
+        parts.replace(path)
+    except (OSError, SafetensorError) as wrong:
+        raise Refused(f"{path}: {wrong}; the state before it is kept") from wrong
 
 
 def _read_tensors(path: Path, into: dict[str, Tensor]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import fcntl
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +18,13 @@ import msgspec
 from bot.errors import Refused
 from training.progress import Progress
 
+LOCK: Final = ".lock"
 SETTINGS: Final = "settings.json"
 LOG: Final = "log.csv"
 CURVES: Final = "loss.png"
+BOARD: Final = "tb"
 ADAPTER: Final = "adapter"
+COUNTS: Final = frozenset({"step", "tokens"})  # whole numbers
 COLUMNS: Final = ("step", "loss", "valid_loss", "learning_rate", "tokens", "seconds")
 
 
@@ -31,10 +36,15 @@ def open_run(folder: Path, settings: Mapping[str, Any], needed_bytes: int) -> bo
     """
     if (folder / ADAPTER).exists():
         raise Refused(f"{folder}: this run is finished; name another folder")
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder}: is no folder")
     told = msgspec.json.format(msgspec.json.encode(settings, enc_hook=str))
     kept = folder / SETTINGS
     if kept.is_file():
-        before, now = msgspec.json.decode(kept.read_bytes()), msgspec.json.decode(told)
+        try:
+            before, now = msgspec.json.decode(kept.read_bytes(), type=dict[str, Any]), msgspec.json.decode(told)
+        except (OSError, msgspec.DecodeError) as wrong:
+            raise Refused(f"{kept}: {wrong}") from wrong
         changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
         if changed:
             raise Refused(f"{folder}: a run with another {', '.join(changed)} was begun here; name another folder")
@@ -55,6 +65,21 @@ def open_run(folder: Path, settings: Mapping[str, Any], needed_bytes: int) -> bo
     return again
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the run while the block runs; the lock dies with its process.
+
+    Raises:
+        Refused: another process trains here.
+    """
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as taken:
+            raise Refused(f"{folder}: another process is training here") from taken
+        yield
+
+
 class Log:
     """log.csv, and the same for TensorBoard. After a resume it goes on where the state was kept."""
 
@@ -64,24 +89,31 @@ class Log:
         Raises:
             Refused: the package tensorboard is wanted and missing.
         """
-        self._path = folder / LOG
-        self._board = _board(folder) if tensorboard else None
+        self._folder, self._path = folder, folder / LOG
+        self._make_board = _board_kind() if tensorboard else None
+        self._board: Any = None
 
     def add(self, now: Progress) -> None:
         """Add a line; lines of steps that a killed run had logged beyond its kept state are dropped."""
-        rows = [row for row in read_log(self._path) if row["step"] < now.step]
-        rows.append({name: getattr(now, name) for name in COLUMNS})
+        told = {name: getattr(now, name) for name in COLUMNS}
+        if now.valid_step != now.step:
+            told["valid_loss"] = math.nan  # an earlier step's
+        rows = [row for row in read_log(self._path) if row["step"] < now.step] + [told]
         part = self._path.with_suffix(".part")
         with part.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
-            writer.writerows({name: "" if _is_nan(row[name]) else row[name] for name in COLUMNS} for row in rows)
+            writer.writerows({name: _cell(name, row[name]) for name in COLUMNS} for row in rows)
         part.replace(self._path)
-        if self._board is not None:
-            for name in COLUMNS[1:]:
-                if not _is_nan(getattr(now, name)):
-                    self._board.add_scalar(name, getattr(now, name), now.step)
-            self._board.add_scalar("tokens_a_second", now.tokens_a_second, now.step)
+        if self._make_board is None:
+            return
+        if self._board is None:  # what was drawn beyond the kept state is hidden
+            self._board = self._make_board(str(self._folder / BOARD), purge_step=now.step)
+        for name in COLUMNS[1:]:
+            if not _is_nan(told[name]):
+                self._board.add_scalar(name, told[name], now.step)
+        self._board.add_scalar("tokens_a_second", now.tokens_a_second, now.step)
+        self._board.flush()
 
     def close(self) -> None:
         """Write what is left."""
@@ -121,14 +153,17 @@ def settings_of(config: Any, **more: object) -> dict[str, Any]:
     return {**dataclasses.asdict(config), **more}
 
 
-def _board(folder: Path) -> Any:
+def _board_kind() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as absent:
         raise Refused("train.tensorboard needs the package tensorboard: pip install 'twtrader[train]'") from absent
-    writer: Any = SummaryWriter  # it has no types
-    return writer(str(folder / "tb"))
+    return SummaryWriter
+
+
+def _cell(name: str, value: float) -> str:
+    return "" if math.isnan(value) else str(int(value) if name in COUNTS else value)
 
 
 def _is_nan(value: Any) -> bool:

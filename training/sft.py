@@ -18,28 +18,49 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from bot.adapters.adapter_store import PEFT_CONFIG, AdapterManifest, check_base, read_adapter, write_adapter
+from bot.adapters.adapter_store import (
+    NAME,
+    PEFT_CONFIG,
+    PROMOTED_NAME,
+    AdapterManifest,
+    check_base,
+    read_adapter,
+    read_adapter_manifest,
+    write_adapter,
+)
 from bot.adapters.llm_fused import can_fuse
-from bot.adapters.model_store import check_files, find_model, read_manifest, weights_sha256
+from bot.adapters.llm_loading import load_tokenizer
+from bot.adapters.model_store import (
+    MANIFEST,
+    Manifest,
+    check_files,
+    find_model,
+    read_manifest,
+    sha256_of,
+    weights_sha256,
+)
 from bot.config import Config
 from bot.errors import Refused
 from bot.train_config import TrainConfig
 from training.dataset import Dataset, read_dataset
 from training.packs import Tokens
 from training.progress import Progress
-from training.run_folder import ADAPTER, Log, draw_curves, open_run, settings_of
+from training.run_folder import ADAPTER, Log, alone, draw_curves, open_run, settings_of
 from training.tokens import encode_records
 
 SMALL: Final = 1_000_000_000  # weights below which a GPU waits for Python: CUDA graphs help more than a compiler
+# Three states (the third while it replaces the first) of a float32 and the optimiser's two, and the result.
+STATES_BYTES: Final = 3 * 12 + 4
 SPARE_BYTES: Final = 200_000_000  # for logs and curves
 PACKAGES: Final = ("torch", "transformers", "peft", "trl", "unsloth", "bitsandbytes")
 
@@ -69,13 +90,12 @@ def run_sft(config: Config, dataset: Path, out: Path, console: Console) -> Train
             that is not there or does not fit, an engine that can't run here, no room on the disk.
     """
     knobs = config.train
+    check_name(out)
     data = read_dataset(dataset)
     path = find_model(knobs.model, config.model.folder)
     check_files(path)
-    from transformers import AutoConfig, AutoTokenizer
-
-    shape = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    _quiet()
+    shape, tokenizer = shape_of(path), load_tokenizer(path)
     engine = pick_engine(knobs, cuda=torch.cuda.is_available())
     check_knobs(knobs, engine, shape, path)
     examples = Examples(
@@ -84,10 +104,14 @@ def run_sft(config: Config, dataset: Path, out: Path, console: Console) -> Train
     )
     knobs = dataclasses.replace(knobs, engine=engine, speedup=_speedup(knobs, path))
     settings = settings_of(knobs, dataset=data.manifest.sha256, base=weights_sha256(path))
-    with _processes() as (rank, world):
+    with contextlib.ExitStack() as held:
+        rank, world = held.enter_context(_processes())
         first = rank == 0
-        if first and open_run(out, settings, _needed_bytes(knobs, path)):
-            console.print(f"{out}: going on from its last state")
+        if first:
+            again = open_run(out, settings, needed_bytes(knobs, shape))
+            held.enter_context(alone(out))
+            if again:
+                console.print(f"{out}: going on from its last state", soft_wrap=True)
         if world > 1:
             torch.distributed.barrier()
         log = Log(out, tensorboard=knobs.tensorboard) if first else None
@@ -110,11 +134,33 @@ def run_sft(config: Config, dataset: Path, out: Path, console: Console) -> Train
             return None
         log.close()
         draw_curves(out)
-        made = finish(out, knobs, data, path, now)
+        made = finish(out, config, data, path, now)
         return Trained(adapter=made, progress=now, steps=now.step)
 
 
 # --- before anything is computed -------------------------------------------------------------------------------
+
+
+def check_name(out: Path) -> None:
+    """Refuse a run's folder whose name could be no adapter's."""
+    if not NAME.fullmatch(out.name) or out.name == PROMOTED_NAME:
+        raise Refused(
+            f"--out {out}: the folder's name becomes the adapter's: letters, digits, . _ - and at most 64 of them"
+        )
+
+
+def shape_of(path: Path) -> Any:
+    """The configuration of the model in `path`.
+
+    Raises:
+        Refused: transformers knows no such model.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as wrong:
+        raise Refused(f"model {path.name}: {str(wrong).strip().splitlines()[0]}") from wrong
 
 
 def pick_engine(knobs: TrainConfig, *, cuda: bool) -> Any:
@@ -133,9 +179,13 @@ def pick_engine(knobs: TrainConfig, *, cuda: bool) -> Any:
         raise Refused(f'train.engine = "fused" trains in bf16: for "{knobs.method}" take "unsloth" or "trl"')
     if engine == "unsloth" and not cuda:
         raise Refused('train.engine = "unsloth" runs only where there is a GPU')
+    if knobs.optimiser == "adamw_8bit" and not cuda:
+        raise Refused('train.optimiser = "adamw_8bit" needs CUDA')
     wanted = {"unsloth": ("unsloth", "trl", "datasets"), "trl": ("trl", "datasets", "peft")}.get(engine, ())
     if bits or knobs.optimiser == "adamw_8bit":
         wanted = (*wanted, "bitsandbytes")
+    if knobs.tensorboard:
+        wanted = (*wanted, "tensorboard")
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         extra = "gpu" if {"unsloth", "bitsandbytes"} & set(missing) else "train"
@@ -145,15 +195,13 @@ def pick_engine(knobs: TrainConfig, *, cuda: bool) -> Any:
 
 def check_knobs(knobs: TrainConfig, engine: str, shape: Any, path: Path) -> None:
     """Refuse what would fail, or silently be otherwise, an hour from now."""
-    if knobs.max_length > shape.max_position_embeddings:
-        limit = shape.max_position_embeddings
+    limit = getattr(shape, "max_position_embeddings", knobs.max_length)
+    if knobs.max_length > limit:
         raise Refused(f"train.max_length is {knobs.max_length} and {knobs.model} reads at most {limit} tokens")
     if engine == "fused" and not _plain(shape):
         raise Refused(f'train.engine = "fused" knows Llama-shaped models, not {shape.model_type}: take "trl"')
     if engine == "unsloth" and knobs.method == "full":
         raise Refused('train.method = "full" is done by "fused" or "trl", not by unsloth')
-    if knobs.optimiser == "adamw_8bit" and not torch.cuda.is_available():
-        raise Refused('train.optimiser = "adamw_8bit" needs CUDA')
     if knobs.start:
         check_start(knobs, engine, path)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and engine != "fused":
@@ -173,11 +221,15 @@ def check_start(knobs: TrainConfig, engine: str, path: Path) -> None:
 
 
 def _plain(shape: Any) -> bool:
-    """Whether the model is of the kind that bot.adapters.llm_fused runs; asked of a model without weights."""
+    """Whether the model is of the kind that bot.adapters.llm_fused runs."""
+    return can_fuse(_without_weights(shape))
+
+
+def _without_weights(shape: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return can_fuse(AutoModelForCausalLM.from_config(shape))
+        return AutoModelForCausalLM.from_config(shape)
 
 
 def _speedup(knobs: TrainConfig, path: Path) -> Any:
@@ -188,10 +240,22 @@ def _speedup(knobs: TrainConfig, path: Path) -> Any:
     return "graphs" if weights < SMALL and knobs.method == "lora" else "compile"
 
 
-def _needed_bytes(knobs: TrainConfig, path: Path) -> int:
-    """Room for two states and the result: float32 for what is trained, and the optimiser's two numbers for each."""
-    weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    return SPARE_BYTES + (8 * weights if knobs.method == "full" else weights)
+def needed_bytes(knobs: TrainConfig, shape: Any) -> int:
+    """Room for STATES_BYTES for each number that is trained, and for logs."""
+    model = _without_weights(shape)
+    if knobs.method == "full":
+        return SPARE_BYTES + STATES_BYTES * int(model.num_parameters())
+    layers = [one for name, one in model.named_modules() if name.rsplit(".", 1)[-1] in knobs.targets]
+    numbers: int = knobs.rank * sum(one.in_features + one.out_features for one in layers)
+    return SPARE_BYTES + STATES_BYTES * numbers
+
+
+def _quiet() -> None:
+    """No bars of transformers between our lines."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 # --- several GPUs ------------------------------------------------------------------------------------------------
@@ -224,7 +288,7 @@ def _shown(console: Console | None) -> Iterator[Any]:
         yield lambda _now, _steps: None
         return
     if not console.is_terminal:
-        yield lambda now, steps: console.print(f"step {now.step} of {steps}: {_words(now)}")
+        yield lambda now, steps: console.print(f"step {now.step} of {steps}: {_words(now)}", soft_wrap=True)
         return
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Bars(*columns, console=console) as bars:
@@ -240,50 +304,66 @@ def _words(now: Progress) -> str:
 # --- what comes out ----------------------------------------------------------------------------------------------
 
 
-def finish(out: Path, knobs: TrainConfig, data: Dataset, base: Path, now: Progress) -> Path:
+def finish(out: Path, config: Config, data: Dataset, base: Path, now: Progress) -> Path:
     """The adapter's folder with its manifest, under its final name only when it is whole."""
-    making, done = out / f".{ADAPTER}", out / ADAPTER
+    making, done, knobs = out / f".{ADAPTER}", out / ADAPTER, config.train
+    known = trained_until(data, base, config)
     if knobs.method == "full":
+        (making / MANIFEST).unlink(missing_ok=True)
+        manifest = Manifest(
+            name=out.name,
+            source=f"{knobs.model}@{weights_sha256(base)[:12]}, all weights trained",
+            source_sha256=weights_sha256(base),
+            licence=licence_of(data, knobs),
+            knowledge_until=known,
+            made=datetime.now(UTC),
+            versions=_versions(),
+            sha256={path.name: sha256_of(path) for path in sorted(making.iterdir())},
+        )
+        (making / MANIFEST).write_bytes(msgspec.json.encode(manifest))
         making.rename(done)
         return done
-    manifest = AdapterManifest(
+    told = AdapterManifest(
         name=out.name,
         base=knobs.model,
         base_sha256=weights_sha256(base),
-        trained_until=trained_until(data, base),
+        trained_until=known,
         mood="tuned" if data.manifest.counts["train"].get("mood") else "shown",
         columns=data.manifest.columns,
         windows=data.manifest.windows,
-        licence=licence_of(data),
+        licence=licence_of(data, knobs),
         made=datetime.now(UTC),
         git=_revision(),
         versions=_versions(),
         scores={"valid_loss": now.best_loss} if now.best_step else {},
         sha256={},
     )
-    write_adapter(making, manifest)
+    write_adapter(making, told)
     making.rename(done)
     return done
 
 
-def trained_until(data: Dataset, base: Path) -> Any:
+def trained_until(data: Dataset, base: Path, config: Config) -> date:
     """The last day that the adapter can know of: of the base, or of the data it was trained and chosen on.
 
-    Raises:
-        Refused: neither says.
+    Of a base without a manifest, `model.trained_until` in config.toml tells.
     """
-    manifest = read_manifest(base)
-    cuts = data.manifest.cuts
-    days = [manifest.knowledge_until] if manifest else []
-    days += [cuts.valid_until] if cuts else []
-    if not days:
-        raise Refused("neither the base nor the dataset says until when the adapter knows: add a manifest to the base")
-    return max(days)
+    manifest, cuts = read_manifest(base), data.manifest.cuts
+    known = [manifest.knowledge_until if manifest else config.model.trained_until]
+    known += [cuts.valid_until] if cuts else []
+    known += [one.trained_until for one in _started_from(config.train)]
+    return max(known)
 
 
-def licence_of(data: Dataset) -> str:
-    """The licences of all sources, as one text."""
-    return "; ".join(dict.fromkeys(f"{one.name}: {one.licence}" for one in data.manifest.sources))
+def licence_of(data: Dataset, knobs: TrainConfig) -> str:
+    """The licences of all sources, of what the run went on from too, as one text."""
+    sources = [f"{one.name}: {one.licence}" for one in data.manifest.sources]
+    return "; ".join(dict.fromkeys([*(one.licence for one in _started_from(knobs)), *sources]))
+
+
+def _started_from(knobs: TrainConfig) -> list[AdapterManifest]:
+    """The adapter that the run went on from, or nothing."""
+    return [read_adapter_manifest(Path(knobs.start))] if knobs.start else []
 
 
 def _versions() -> dict[str, str]:
@@ -295,7 +375,12 @@ def _versions() -> dict[str, str]:
 
 
 def _revision() -> str:
-    """The revision of the code, with a + where it was changed since; "unknown" without git."""
+    """The revision of the code, with a + where it was changed since; "unknown" without git.
+
+    On a machine that got the code without its history, TWTRADER_REVISION tells it.
+    """
+    if os.environ.get("TWTRADER_REVISION"):
+        return os.environ["TWTRADER_REVISION"]
     git = shutil.which("git")
     here = Path(__file__).resolve().parent
     if git is None:

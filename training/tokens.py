@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from bot.core import prompt
 from bot.errors import Refused
+from training.analysis import WEEK_LABELS
 from training.dataset import Record
 from training.packs import Tokens
+
+LABEL_SETS: Final[Mapping[str, tuple[str | None, ...]]] = {
+    "prices": (None,),
+    "mood": prompt.LABELS,
+    "analysis": WEEK_LABELS,
+}
 
 
 def encode_records(tokenizer: Any, records: Iterable[Record], max_length: int, side: str) -> list[Tokens]:
     """Every record as ids; `side` names the file in errors.
 
     Raises:
-        Refused: one is longer than `max_length` tokens, has no answer, or a mood's answer is not one token.
+        Refused: one is longer than `max_length` tokens, has no answer, a label outside its set, or a mood's answer is
+            not one token.
     """
     end = tokenizer.eos_token_id
     encoded: list[Tokens] = []
@@ -25,6 +33,10 @@ def encode_records(tokenizer: Any, records: Iterable[Record], max_length: int, s
         if record.kind == "analysis" and end is not None:  # free text must learn where to stop
             answered = [*answered, end]
         where = f"{side} line {line} ({record.kind}{f', {record.symbol} {record.as_of}' if record.symbol else ''})"
+        if record.label not in LABEL_SETS[record.kind]:
+            raise Refused(f"{where}: label {record.label!r} is none of {', '.join(map(str, LABEL_SETS[record.kind]))}")
+        if record.kind == "mood" and record.output != f" {record.label}":
+            raise Refused(f"{where}: the answer {record.output!r} is not its label {record.label!r}")
         if not asked or not answered:
             raise Refused(f"{where}: no question or no answer")
         if len(asked) + len(answered) > max_length:

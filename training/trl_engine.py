@@ -5,7 +5,9 @@ Slower than training.fused_engine, and for everything that it does not do: 4 and
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,15 +15,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 
+from bot.adapters.llm_loading import load_tokenizer
 from bot.errors import Refused
 from bot.train_config import TrainConfig
+from training.fused_engine import write_peft_config
 from training.loop import plan_of
 from training.packs import Tokens
 from training.progress import Progress
 from training.run_folder import ADAPTER
 
 STATES: Final = "states"
+SCHEDULERS: Final = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 OPTIMISERS: Final = {"adamw": "adamw_torch", "adamw_8bit": "adamw_8bit", "sgd": "sgd"}
 
 
@@ -41,26 +47,58 @@ def train_trl(
     model, tokenizer = _load_unsloth(path, knobs) if knobs.engine == "unsloth" else _load(path, knobs)
     from transformers import EarlyStoppingCallback, TrainerCallback
 
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)  # it fills rows, and nobody reads it
+
     plan = plan_of(knobs, len(examples))
     teller = _teller(TrainerCallback)(examples, knobs, plan.steps, watch)
     callbacks = [teller, *([EarlyStoppingCallback(knobs.patience)] if knobs.patience and valid else [])]
     trainer = _trainer_kind()(
         model=model,
-        args=_arguments(knobs, out, plan.steps, plan.steps_an_epoch, judged=bool(valid), packing=_can_pack(model)),
+        args=_arguments(
+            knobs,
+            out,
+            plan.steps,
+            plan.steps_an_epoch,
+            judged=bool(valid),
+            packing=_can_pack(model),
+        ),
         train_dataset=_dataset(examples),
         eval_dataset=_dataset(valid) if valid else None,
         processing_class=tokenizer,
         callbacks=callbacks,
     )
     states = out / STATES
-    trainer.train(resume_from_checkpoint=True if any(states.glob("checkpoint-*")) else None)
-    folder = out / f".{ADAPTER}"
-    trainer.model.save_pretrained(folder, safe_serialization=True)
+    kept = whole_state(states)
+    try:
+        trainer.train(resume_from_checkpoint=str(kept) if kept else None)
+        folder = out / f".{ADAPTER}"
+        trainer.model.save_pretrained(folder, safe_serialization=True)
+    except (OSError, SafetensorError) as wrong:
+        raise Refused(f"{states}: {wrong}; the state before it is kept") from wrong
     if knobs.method == "full":
-        tokenizer.save_pretrained(folder)
+        load_tokenizer(path).save_pretrained(folder)  # trl has changed the other one
+    else:
+        write_peft_config(path, knobs, folder)  # peft's and unsloth's own name the base's place on this machine
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
     now: Progress = teller.now
     return now
+
+
+def whole_state(states: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; trl writes its trainer_state.json last.
+
+    What a kill left half-written is removed.
+    """
+    whole: Path | None = None
+    for one in sorted(states.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])):
+        try:
+            json.loads((one / "trainer_state.json").read_bytes())
+        except (OSError, ValueError):
+            shutil.rmtree(one)
+        else:
+            whole = one
+    return whole
 
 
 def _load(path: Path, knobs: TrainConfig) -> tuple[Any, Any]:
@@ -157,7 +195,7 @@ def _arguments(knobs: TrainConfig, out: Path, steps: int, steps_an_epoch: int, *
         gradient_accumulation_steps=knobs.accumulation,
         max_steps=steps,
         learning_rate=knobs.learning_rate,
-        lr_scheduler_type=knobs.scheduler,
+        lr_scheduler_type=SCHEDULERS[knobs.scheduler],
         warmup_steps=math.ceil(knobs.warmup * steps),
         optim=OPTIMISERS[knobs.optimiser],
         weight_decay=knobs.weight_decay,
@@ -171,6 +209,7 @@ def _arguments(knobs: TrainConfig, out: Path, steps: int, steps_an_epoch: int, *
         save_steps=every if judged else min(steps, 100),
         save_total_limit=2,
         load_best_model_at_end=judged,
+        restore_callback_states_from_checkpoint=True,  # how long early stopping has waited
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         seed=knobs.seed,
@@ -200,6 +239,18 @@ def _dataset(examples: Sequence[Tokens]) -> Any:
     )
 
 
+def _after(before: Progress, step: int, logs: dict[str, float], step_tokens: float) -> Progress:
+    """The progress after a line of the trainer's log."""
+    now = replace(before, step=step, tokens=round(step * step_tokens))
+    if "loss" in logs:
+        now = replace(now, loss=logs["loss"], learning_rate=logs.get("learning_rate", 0.0))
+    if "eval_loss" in logs:
+        now = replace(now, valid_loss=logs["eval_loss"], valid_step=step)
+        if logs["eval_loss"] < now.best_loss:
+            now = replace(now, best_loss=logs["eval_loss"], best_step=step)
+    return now
+
+
 def _teller(callback: Any) -> Any:
     """A trainer's callback that tells `watch` of the progress; its base class comes with transformers."""
 
@@ -211,28 +262,35 @@ def _teller(callback: Any) -> Any:
         ) -> None:
             mean = sum(len(one.ids) for one in examples) / len(examples)
             self._step_tokens = mean * knobs.batch * knobs.accumulation
-            self._steps, self._watch = steps, watch
-            self.now, self._began, self._first = Progress(), time.monotonic(), 0
+            self._steps, self._watch, self._knobs = steps, watch, knobs
+            self.now, self._began, self._saved = Progress(), time.monotonic(), time.monotonic()
 
         def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             """From where the run goes on."""
-            self._began, self._first = time.monotonic(), state.global_step
+            seconds = max([one.get("seconds", 0.0) for one in state.log_history], default=0.0)
+            self._began = time.monotonic() - seconds
+            for logs in state.log_history:
+                self.now = replace(_after(self.now, int(logs["step"]), logs, self._step_tokens), seconds=seconds)
+            if state.global_step:
+                self.now = replace(self.now, step=state.global_step)
+                self._watch(self.now, self._steps)
+
+        def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+            """Ask for a state every `save_minutes`."""
+            if time.monotonic() - self._saved > 60 * self._knobs.save_minutes:
+                control.should_save = True
+
+        def on_save(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+            """A state is kept."""
+            self._saved = time.monotonic()
 
         def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float], **_: Any) -> None:
             """A line of loss, or a validation."""
-            done = state.global_step
+            if not math.isfinite(logs.get("loss", 0.0)):
+                raise Refused("the loss is no number any more: a smaller learning rate may help")
             seconds = time.monotonic() - self._began
-            tokens = round((done - self._first) * self._step_tokens)
-            now = replace(self.now, step=done, tokens=tokens, seconds=seconds)
-            if "loss" in logs:
-                if not math.isfinite(logs["loss"]):
-                    raise Refused("the loss is no number any more: a smaller learning rate may help")
-                now = replace(now, loss=logs["loss"], learning_rate=logs.get("learning_rate", 0.0))
-            if "eval_loss" in logs:
-                now = replace(now, valid_loss=logs["eval_loss"])
-                if logs["eval_loss"] < now.best_loss:
-                    now = replace(now, best_loss=logs["eval_loss"], best_step=done)
-            self.now = now
-            self._watch(now, self._steps)
+            state.log_history[-1]["seconds"] = seconds  # kept with the state
+            self.now = replace(_after(self.now, state.global_step, logs, self._step_tokens), seconds=seconds)
+            self._watch(self.now, self._steps)
 
     return Teller
