@@ -19,6 +19,7 @@ class TrainConfig:
 
     engine: TrainEngine
     model: str
+    start: str
     method: Method
     max_length: int
     rank: int
@@ -44,6 +45,7 @@ class TrainConfig:
     logging_steps: int
     evals_per_epoch: int
     patience: int
+    keep: Literal["best", "last"]
     save_minutes: float
     tensorboard: bool
 

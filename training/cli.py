@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from training.average import average_command
 from training.dataset_cli import dataset_command
 from training.evaluate_cli import evaluate_command
 from training.promote_cli import promote_command, rollback_command, status_command
@@ -25,3 +26,4 @@ train.command("rollback")(rollback_command)
 train.command("status")(status_command)
 train.command("teacher")(teacher_command)
 train.command("sft")(sft_command)
+train.command("average")(average_command)

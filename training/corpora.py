@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,6 +63,21 @@ def load(name: str, folder: Path) -> Corpus:
     if name not in CORPORA:
         raise Refused(f"{name!r} is no corpus; there are {', '.join(sorted(CORPORA))}")
     return CORPORA[name](folder)
+
+
+def load_as(asked: str, folder: Path) -> tuple[Corpus, int]:
+    """A corpus by NAME, and how often its train side is to be read: `fiqa*2` twice, `fpb-` without its neutral texts.
+
+    Raises:
+        Refused: as `load`, or `asked` is no such word.
+    """
+    told = re.fullmatch(r"(?P<name>\w+)(?P<polar>-?)(?:\*(?P<times>[1-9]))?", asked)
+    if told is None:
+        raise Refused(f"{asked!r} is no corpus: write NAME, NAME- (without neutral texts) or NAME*2 (read twice)")
+    corpus = load(told["name"], folder)
+    if told["polar"]:
+        corpus = replace(corpus, train=tuple(one for one in corpus.train if one.label != "neutral"))
+    return corpus, int(told["times"] or 1)
 
 
 def read_labelled(path: Path, *, text: str = "text", label: str = "label") -> list[Labelled]:

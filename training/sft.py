@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -26,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from bot.adapters.adapter_store import AdapterManifest, write_adapter
+from bot.adapters.adapter_store import PEFT_CONFIG, AdapterManifest, check_base, read_adapter, write_adapter
 from bot.adapters.llm_fused import can_fuse
 from bot.adapters.model_store import check_files, find_model, read_manifest, weights_sha256
 from bot.config import Config
@@ -76,7 +77,7 @@ def run_sft(config: Config, dataset: Path, out: Path, console: Console) -> Train
     shape = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     engine = pick_engine(knobs, cuda=torch.cuda.is_available())
-    check_knobs(knobs, engine, shape)
+    check_knobs(knobs, engine, shape, path)
     examples = Examples(
         train=encode_records(tokenizer, data.records("train"), knobs.max_length, "train"),
         valid=encode_records(tokenizer, data.records("valid"), knobs.max_length, "valid"),
@@ -142,7 +143,7 @@ def pick_engine(knobs: TrainConfig, *, cuda: bool) -> Any:
     return engine
 
 
-def check_knobs(knobs: TrainConfig, engine: str, shape: Any) -> None:
+def check_knobs(knobs: TrainConfig, engine: str, shape: Any, path: Path) -> None:
     """Refuse what would fail, or silently be otherwise, an hour from now."""
     if knobs.max_length > shape.max_position_embeddings:
         limit = shape.max_position_embeddings
@@ -153,8 +154,22 @@ def check_knobs(knobs: TrainConfig, engine: str, shape: Any) -> None:
         raise Refused('train.method = "full" is done by "fused" or "trl", not by unsloth')
     if knobs.optimiser == "adamw_8bit" and not torch.cuda.is_available():
         raise Refused('train.optimiser = "adamw_8bit" needs CUDA')
+    if knobs.start:
+        check_start(knobs, engine, path)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and engine != "fused":
         raise Refused(f'several GPUs are used by train.engine = "fused", not by "{engine}"')
+
+
+def check_start(knobs: TrainConfig, engine: str, path: Path) -> None:
+    """Refuse an adapter that the run could not go on from."""
+    if engine != "fused" or knobs.method != "lora":
+        raise Refused('train.start needs train.engine = "fused" and train.method = "lora"')
+    folder = Path(knobs.start)
+    check_base(read_adapter(folder), path)
+    told = json.loads((folder / PEFT_CONFIG).read_text())
+    before = (told["r"], sorted(told["target_modules"]), told["lora_alpha"])
+    if before != (knobs.rank, sorted(knobs.targets), knobs.alpha):
+        raise Refused(f"{folder}: rank, alpha or targets are not those of [train]; go on with the same")
 
 
 def _plain(shape: Any) -> bool:

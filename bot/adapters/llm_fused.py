@@ -30,6 +30,7 @@ PROJECTIONS: Final = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_pr
 # Prompts are padded to a multiple of this many tokens: forecasts are few and each width is recorded, headlines many.
 FORECAST_WIDTHS: Final = 16
 HEADLINE_WIDTHS: Final = 8
+HEADLINE_ROWS: Final = 2  # so many times `rows` headlines are read together on CUDA: nothing is written after them
 KEPT_GRAPHS: Final = 2  # each holds buffers of keys and values
 
 Run = Callable[[Sequence[Sequence[int]], int], tuple[Tensor, ...]]
@@ -107,6 +108,7 @@ class FusedDecoder:
         config, body = model.config, model.base_model
         self.window: int = config.max_position_embeddings
         self.rows = rows
+        self._headline_rows = HEADLINE_ROWS if graphs else 1
         self._heads, self._groups = config.num_attention_heads, config.num_key_value_heads
         self._size: int = getattr(config, "head_dim", None) or config.hidden_size // self._heads
         self._eps: float = config.rms_norm_eps
@@ -159,7 +161,7 @@ class FusedDecoder:
             self._read(batch, buffers)
             return (linear(buffers.hidden, self._head_rows(tuple(labels))).float(),)
 
-        (told,) = self._by_width(prompts, HEADLINE_WIDTHS, score)
+        (told,) = self._by_width(prompts, HEADLINE_WIDTHS, score, self._headline_rows)
         return told
 
     def forget(self) -> None:
@@ -171,8 +173,8 @@ class FusedDecoder:
 
     # --- batches of one shape -----------------------------------------------------------------------------
 
-    def _by_width(self, prompts: Sequence[Sequence[int]], step: int, run: Run) -> tuple[Tensor, ...]:
-        """`run` over prompts of one width class at a time, always `rows` of them; the results in order, on the CPU.
+    def _by_width(self, prompts: Sequence[Sequence[int]], step: int, run: Run, times: int = 1) -> tuple[Tensor, ...]:
+        """`run` over prompts of one width class at a time, always `times` x `rows`; results in order, on the CPU.
 
         Nothing is waited for between batches: the next one is prepared while the GPU still works.
         """
@@ -182,26 +184,27 @@ class FusedDecoder:
         order: list[int] = []
         done: list[tuple[Tensor, ...]] = []
         for width, places in sorted(classes.items()):
-            done.append(self._in_full(run, [prompts[at] for at in places], width))
+            done.append(self._in_full(run, [prompts[at] for at in places], width, times))
             order += places
         back = torch.tensor(order).argsort()
         return tuple(torch.cat(parts).cpu()[back] for parts in zip(*done, strict=True))
 
-    def _in_full(self, run: Run, mine: list[Sequence[int]], width: int) -> tuple[Tensor, ...]:
-        """`run` over `mine`, always `rows` at once; half as many from now on when the memory does not suffice."""
-        if len(mine) > self.rows:
-            parts = [mine[at : at + self.rows] for at in range(0, len(mine), self.rows)]
-            done = [self._in_full(run, part, width) for part in parts]
+    def _in_full(self, run: Run, mine: list[Sequence[int]], width: int, times: int) -> tuple[Tensor, ...]:
+        """`run` over `mine`, `times` x `rows` at once; half as many from now on when the memory does not suffice."""
+        size = times * self.rows
+        if len(mine) > size:
+            parts = [mine[at : at + size] for at in range(0, len(mine), size)]
+            done = [self._in_full(run, part, width, times) for part in parts]
             return tuple(torch.cat(told) for told in zip(*done, strict=True))
         try:
-            return tuple(told[: len(mine)].clone() for told in run(mine + [mine[-1]] * (self.rows - len(mine)), width))
+            return tuple(told[: len(mine)].clone() for told in run(mine + [mine[-1]] * (size - len(mine)), width))
         except torch.OutOfMemoryError:
             if self.rows == 1:
                 raise
         self.rows //= 2
         self.forget()
         log.warning("not enough GPU memory: %s prompts at once from now on", self.rows)
-        return self._in_full(run, mine, width)
+        return self._in_full(run, mine, width, times)
 
     def _choose(
         self,
@@ -260,9 +263,9 @@ class FusedDecoder:
             hidden=torch.zeros(batch, self._embed.shape[1], dtype=like, device=device),
         )
 
-    def _begun(self, prefix: tuple[int, ...], width: int, room: int) -> Buffers:
-        """Buffers for a batch of prompts of `width` tokens, the shared beginning read already."""
-        buffers = self._buffers(self.rows, len(prefix), len(prefix) + width, room)
+    def _begun(self, prefix: tuple[int, ...], width: int, room: int, times: int = 1) -> Buffers:
+        """Buffers for a batch of `times` x `rows` prompts of `width` tokens, the shared beginning read already."""
+        buffers = self._buffers(times * self.rows, len(prefix), len(prefix) + width, room)
         for (first_keys, first_values), keys, values in zip(
             self._prefix(prefix), buffers.keys, buffers.values, strict=True
         ):
@@ -273,7 +276,7 @@ class FusedDecoder:
         """Buffers for headlines, those of the last width kept."""
         if self._headlines is None or self._headlines[0] != (prefix, width):
             self._headlines = None  # its memory first
-            self._headlines = ((prefix, width), self._begun(prefix, width, 0))
+            self._headlines = ((prefix, width), self._begun(prefix, width, 0, self._headline_rows))
         return self._headlines[1]
 
     def _read(self, batch: Sequence[Sequence[int]], buffers: Buffers) -> None:
