@@ -2,7 +2,8 @@
 
 A twin has the small model's shape and tokenizer and random weights: ordinary, wild, with logits beyond all bounds, and
 with none at all. Each answer must have its bars, on the tick, inside the daily limit of the close before, a band in
-order for each of them, and P(up) (bot/core/answer_check.py). The windows are drawn from ../shared/data/prices by a seed, mostly 1->1 and 5->5.
+order for each of them, and P(up) (bot/core/answer_check.py). The windows are drawn from ../shared/data/prices by a
+seed, mostly 1->1 and 5->5.
 """
 
 from __future__ import annotations
