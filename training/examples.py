@@ -172,8 +172,8 @@ def mood_examples(
 ) -> Iterator[Pair]:
     """Test sides as they are; of the train sides every text once, without any text that stands in any test side.
 
-    A tenth of the train texts goes to validation, chosen by a hash of seed and text, so that a text stays where it is
-    when other corpora join. Dated ones go where their day belongs.
+    A corpus brings its own texts for validation, or a tenth of its train texts goes there, chosen by a hash of seed and
+    text, so that a text stays where it is when other corpora join. Dated ones go where their day belongs.
     """
     tested: set[str] = set()
     learned: list[Pair] = []
@@ -184,7 +184,10 @@ def mood_examples(
             tested.add(_key(record))
             yield split, record
     for corpus in corpora:
-        learned += [(_undated_split(one, seed), mood_record(one.text, one.label, corpus.name)) for one in corpus.train]
+        for one in corpus.train:
+            side: Split = "train" if corpus.valid else _undated_split(one, seed)
+            learned.append((side, mood_record(one.text, one.label, corpus.name)))
+        learned += [("valid", mood_record(one.text, one.label, corpus.name)) for one in corpus.valid]
         for one in corpus.test:
             record = mood_record(one.text, one.label, corpus.name)
             tested.add(_key(record))
