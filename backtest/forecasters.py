@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from backtest.history import Known
 from bot.core.costs import CostRates
-from bot.core.decide import BPS, Rules
+from bot.core.decide import BPS, Rules, band_low_x100, p_up_bps
 from bot.core.forecast import Forecast, ForecastBar
 from bot.core.market import Bar, from_x100, to_x100
 
@@ -130,10 +130,17 @@ class Stored:
         """A hash of every answer."""
         told = hashlib.sha256()
         for session, forecasts in sorted(self.by_session.items()):
-            targets = ",".join(f"{symbol}={forecasts[symbol].target}" for symbol in sorted(forecasts))
+            targets = ",".join(f"{symbol}={_digest_of(forecasts[symbol])}" for symbol in sorted(forecasts))
             moods = sorted(self.sentiment_bps(session).items())
             told.update(f"{session} {targets} {moods}\n".encode())
         return f"{self.name}:{told.hexdigest()}"
+
+
+def _digest_of(forecast: Forecast) -> str:
+    """What a decision may read of a forecast; the target alone where no more was told."""
+    if forecast.p_up is None and not forecast.bands:
+        return str(forecast.target)
+    return f"{forecast.target} {p_up_bps(forecast)} {band_low_x100(forecast)}"
 
 
 def flat_forecast(bar: Bar, close: Decimal, model: str, past_sessions: int) -> Forecast:

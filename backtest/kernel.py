@@ -50,7 +50,8 @@ prange = range
 plan: Plan = SHIPPED.plan
 
 KNOB_COUNT: Final = len(KNOBS)
-_PREPARED: Final = ("limit_up_x100", "limit_down_x100", "edge_e8", "ranked")  # what `prepare` fills in
+# What `prepare` fills in.
+_PREPARED: Final = ("limit_up_x100", "limit_down_x100", "edge_e8", "ranked", "low_edge_e8", "low_ranked")
 BLOCK: Final = 16  # accounts that walk through the sessions together: their books stay in the processor's cache
 
 
@@ -247,11 +248,14 @@ def prepared(tape: Tape, options: Options) -> Tables:
 def _tables(tape: Tape) -> Tables:
     """The tape as the rule and the ledger read it; `prepare` has to fill in what follows from it."""
     told: dict[str, Any] = {
-        name: getattr(tape, name) for name in Tables._fields if name not in {*_PREPARED, "eventful", "limit_pct"}
+        name: getattr(tape, name)
+        for name in Tables._fields
+        if name not in {*_PREPARED, "eventful", "limit_pct", "banded"}
     }
     told |= {name: np.zeros_like(tape.close_x100) for name in _PREPARED}
     told["eventful"] = ((tape.dividend_e8 != 0) | (tape.share_ratio_e8 != ONE_E8)).any(axis=1).astype(np.int64)
     told["limit_pct"] = limit_pcts(tape.sessions)
+    told["banded"] = (tape.band_low_x100 != 0).any(axis=1).astype(np.int64)
     return Tables(**told)
 
 

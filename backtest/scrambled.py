@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from backtest.history import History, Quote, Series
 from bot.core.exrights import ExRight
-from bot.core.forecast import Forecast, ForecastBar
+from bot.core.forecast import Band, Forecast, ForecastBar
 
 Value = TypeVar("Value")
 
@@ -56,7 +56,8 @@ def without_future(data: Data, symbol: str, after: date, coming: date, how: How,
     others = [history.series(one) for one in history.symbols if one != symbol]
 
     def forecast(told: Forecast) -> Forecast:
-        return times(told, chance.uniform(0.5, 2.0))
+        other = times(told, chance.uniform(0.5, 2.0))
+        return other if told.p_up is None else replace(other, p_up=chance.random())
 
     def mood(_: int) -> int:
         return chance.randint(*MOODS_BPS)
@@ -136,7 +137,8 @@ def times(forecast: Forecast, factor: float) -> Forecast:
         ForecastBar(open=price(bar.open), high=price(bar.high), low=price(bar.low), close=price(bar.close))
         for bar in forecast.bars
     )
-    return replace(forecast, bars=bars)
+    bands = tuple(Band(low=price(band.low), high=price(band.high)) for band in forecast.bands)
+    return replace(forecast, bars=bars, bands=bands)
 
 
 # --- the whole market's future --------------------------------------------------------------------------------

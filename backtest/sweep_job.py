@@ -21,13 +21,14 @@ from backtest.kernel import Options, play_many
 from backtest.score import LEAST_FOR_A_YEAR
 from backtest.sweep_space import Matrix
 from backtest.tape import Tape
-from bot.core.rule import KNOBS
+from bot.core.rule import KNOBS, NO_P_UP
 
 # What is told of a set under each fill rule, as columns like `open_net_return`. Returns and drawdowns are fractions,
 # `sharpe` is a year's (null: it never traded, or too few sessions), `turnover` the value of all fills, both sides, over
 # the mean equity, `trades` positions closed.
 MONEY: Final = ("final_equity_twd", "trades", "fills", "fees_twd", "taxes_twd", "dividends_twd", "turnover_twd")
 RATIOS: Final = ("net_return", "sharpe", "max_drawdown", "turnover")
+LATER: Final = {"p_up_bps": NO_P_UP, "band_low_x100": 0}  # tables of a tape, with what they hold where nothing is told
 WORST: Final = "worst_rule"  # the fill rule with the lowest return: the one that counts
 
 Floats = npt.NDArray[np.float64]
@@ -116,10 +117,15 @@ def session_moments() -> Callable[[Any], tuple[Floats, Floats, Floats]]:
 
 
 def tape_digest(tape: Tape) -> str:
-    """A hash of everything on the tape: bars, ex-dates, forecasts and the days; the same on every machine."""
+    """A hash of everything on the tape: bars, ex-dates, forecasts and the days; the same on every machine.
+
+    Tables that came later and hold nothing are left out: the same data keep their name.
+    """
     told = hashlib.sha256()
     for one in fields(Tape):
         value = getattr(tape, one.name)
+        if one.name in LATER and bool((value == LATER[one.name]).all()):
+            continue
         told.update(f"{one.name}\n".encode())
         if isinstance(value, tuple):
             told.update("\n".join(str(part) for part in value).encode())

@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 from backtest.history import History
 from bot.core.costs import CostRates
-from bot.core.decide import NO_SENTIMENT, MarketDay, target_x100
+from bot.core.decide import NO_P_UP, NO_SENTIMENT, MarketDay, band_low_x100, p_up_bps, target_x100
 from bot.core.exrights import ExRight, effective, parts_e8
+from bot.core.forecast import Forecast
 from bot.core.ledger import ONE_E8
 from bot.core.market import is_etf, limit_pct
+from bot.core.rule import BPS
 from bot.errors import Refused
 
 Ints = npt.NDArray[np.int64]
@@ -31,8 +33,9 @@ class Tape:
     `close_x100` is the last known close, `reference_x100` the price that the session's limits count from. Open, high,
     low and volume mean something only where `traded` is 1. `dividend_e8` is cash per share on its ex-date,
     `share_ratio_e8` what becomes of a share (10^8: nothing), both in hundred-millionths. `target_x100` is 0 where the
-    model abstained, `sentiment_bps` NO_SENTIMENT where nothing is known; both are told after the session's close.
-    `etf` and `tax_e8` hold one entry a symbol.
+    model abstained, `sentiment_bps` NO_SENTIMENT where nothing is known, `p_up_bps` NO_P_UP and `band_low_x100` (the
+    lower end of the forecast's band) 0 where the model told none; all are told after the session's close. `etf` and
+    `tax_e8` hold one entry a symbol.
     """
 
     sessions: tuple[date, ...]
@@ -50,6 +53,8 @@ class Tape:
     sentiment_bps: Ints
     etf: Ints
     tax_e8: Ints
+    p_up_bps: Ints
+    band_low_x100: Ints
 
     def __post_init__(self) -> None:
         """Refuse tables that don't fit one another or hold what no market has.
@@ -85,26 +90,44 @@ class Tape:
         for name, most in (
             ("reference_x100", LARGEST_PRICE_X100),
             ("target_x100", LARGEST_PRICE_X100),
+            ("band_low_x100", LARGEST_PRICE_X100),
             ("volume_shares", LARGEST_VOLUME),
             ("dividend_e8", 10**5 * ONE_E8),
             ("share_ratio_e8", 100 * ONE_E8),
         ):
             table = getattr(self, name)
             yield name, (table < 0) | (table > most)
+        yield "p_up_bps", (self.p_up_bps < NO_P_UP) | (self.p_up_bps > BPS)
 
 
-def forecast_tables(days: Sequence[MarketDay], symbols: Sequence[str]) -> tuple[Ints, Ints]:
-    """`target_x100` and `sentiment_bps` of a tape over `days`."""
+def untold(shape: tuple[int, ...]) -> dict[str, Any]:
+    """The tables of a tape that a model fills in, by name, where none has spoken yet."""
+    return {
+        "target_x100": np.zeros(shape, dtype=np.int64),
+        "sentiment_bps": np.full(shape, NO_SENTIMENT, dtype=np.int64),
+        "p_up_bps": np.full(shape, NO_P_UP, dtype=np.int64),
+        "band_low_x100": np.zeros(shape, dtype=np.int64),
+    }
+
+
+def tell(tables: Mapping[str, Ints], place: tuple[int, int], forecast: Forecast) -> None:
+    """Write what `forecast` says at `place` (session, stock) of `untold` tables."""
+    tables["target_x100"][place] = target_x100(forecast)
+    tables["p_up_bps"][place] = p_up_bps(forecast)
+    tables["band_low_x100"][place] = band_low_x100(forecast)
+
+
+def forecast_tables(days: Sequence[MarketDay], symbols: Sequence[str]) -> dict[str, Any]:
+    """What models say on `days`: the tables of `untold`, filled in."""
     column = {symbol: place for place, symbol in enumerate(symbols)}
-    targets = np.zeros((len(days), len(symbols)), dtype=np.int64)
-    moods = np.full((len(days), len(symbols)), NO_SENTIMENT, dtype=np.int64)
+    tables = untold((len(days), len(symbols)))
     for row, day in enumerate(days):
         for symbol, forecast in day.forecasts.items():
-            targets[row, column[symbol]] = target_x100(forecast)
+            tell(tables, (row, column[symbol]), forecast)
         for symbol, mood in day.sentiment_bps.items():
             if symbol in column:
-                moods[row, column[symbol]] = mood
-    return targets, moods
+                tables["sentiment_bps"][row, column[symbol]] = mood
+    return tables
 
 
 def tape_of(history: History, days: Sequence[MarketDay], costs: CostRates, events: Iterable[ExRight] = ()) -> Tape:
@@ -113,8 +136,7 @@ def tape_of(history: History, days: Sequence[MarketDay], costs: CostRates, event
     Without an event a session's reference price is the close before.
     """
     tape = market_tape(history, [day.session for day in days], costs, events)
-    targets, moods = forecast_tables(days, tape.symbols)
-    return replace(tape, target_x100=targets, sentiment_bps=moods)
+    return replace(tape, **forecast_tables(days, tape.symbols))
 
 
 def market_tape(history: History, sessions: Sequence[date], costs: CostRates, events: Iterable[ExRight] = ()) -> Tape:
@@ -148,8 +170,7 @@ def market_tape(history: History, sessions: Sequence[date], costs: CostRates, ev
         close_x100=close,
         volume_shares=np.ascontiguousarray(quotes[:, :, 4]),
         traded=traded,
-        target_x100=np.zeros(shape, dtype=np.int64),
-        sentiment_bps=np.full(shape, NO_SENTIMENT, dtype=np.int64),
+        **untold(shape),
         etf=np.array([is_etf(symbol) for symbol in symbols], dtype=np.int64),
         tax_e8=np.array([costs.tax_e8(symbol) for symbol in symbols], dtype=np.int64),
         **ex_date_tables(events, sessions, symbols, close),

@@ -8,24 +8,22 @@ import numpy as np
 
 from backtest.forecasters import Forecaster, Naive, Stored
 from backtest.history import History
-from backtest.tape import Tape
-from bot.core.decide import NO_SENTIMENT, target_x100
+from backtest.tape import Tape, tell, untold
 from bot.errors import LookAheadError
 
 
 def told_by(forecaster: Forecaster, tape: Tape, history: History, *, known_too: bool = False) -> Tape:
-    """`tape`, a market over `history`, with the forecaster's targets and moods: as `tape_of` over `market_days` has it.
+    """`tape`, a market over `history`, with what the forecaster says: as `tape_of` over `market_days` has it.
 
     `known_too` takes forecasts of sessions that the model may know, too: for scores that are marked so.
 
     Raises:
         LookAheadError: a stored forecast is not as of its session, or its model was trained after it.
     """
-    targets = np.zeros_like(tape.close_x100)
-    moods = np.full_like(tape.close_x100, NO_SENTIMENT)
+    tables = untold(tape.close_x100.shape)
     column = {symbol: place for place, symbol in enumerate(tape.symbols)}
     if isinstance(forecaster, Naive):
-        targets = np.where(tape.traded == 1, tape.close_x100, 0)
+        tables["target_x100"] = np.ascontiguousarray(np.where(tape.traded == 1, tape.close_x100, 0))
     for row, session in enumerate(tape.sessions):
         if isinstance(forecaster, Stored):
             told = forecaster.by_session.get(session, {})
@@ -41,8 +39,8 @@ def told_by(forecaster: Forecaster, tape: Tape, history: History, *, known_too: 
                 )
             place = column.get(symbol)
             if place is not None and tape.traded[row, place]:
-                targets[row, place] = target_x100(one)
+                tell(tables, (row, place), one)
         for symbol, mood in forecaster.sentiment_bps(session).items():
             if symbol in column:
-                moods[row, column[symbol]] = mood
-    return replace(tape, target_x100=np.ascontiguousarray(targets), sentiment_bps=moods)
+                tables["sentiment_bps"][row, column[symbol]] = mood
+    return replace(tape, **tables)

@@ -14,6 +14,8 @@ from datetime import date, datetime
 from math import isfinite
 from typing import Any
 
+from bot.core.rule import LATER_KNOBS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriedOn:
@@ -48,8 +50,12 @@ class Trials:
 
 
 def set_id(strategy: str, knobs: Mapping[str, int]) -> int:
-    """A parameter set's name, the same on every machine: 63 bits of a hash over its knobs in order of their names."""
-    text = strategy + "".join(f" {name}={knobs[name]}" for name in sorted(knobs))
+    """A parameter set's name, the same on every machine: 63 bits of a hash over its knobs in order of their names.
+
+    Knobs that came later and are off are left out: a set tried before they were there is the same set.
+    """
+    named = [name for name in sorted(knobs) if knobs[name] != LATER_KNOBS.get(name)]
+    text = strategy + "".join(f" {name}={knobs[name]}" for name in named)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 

@@ -44,13 +44,12 @@ def the_job() -> tuple[Any, Any, Any, Any]:
     from tapes import real_tape
 
     from backtest.kernel import Options, prepared
-    from bot.core.rule import NO_SENTIMENT
+    from backtest.tape import untold
 
     tape = real_tape(date(2020, 7, 1), date(2025, 6, 30))
     reference = np.vstack([tape.close_x100[:1], tape.close_x100[:-1]])
     tape = replace(tape, dividend_e8=np.zeros_like(tape.dividend_e8), reference_x100=reference,
-                   target_x100=slow_opinion(tape),
-                   sentiment_bps=np.full_like(tape.sentiment_bps, NO_SENTIMENT))  # fmt: skip
+                   **(untold(reference.shape) | {"target_x100": slow_opinion(tape)}))  # fmt: skip
     options = Options(fill_rule="open", start_cash_twd=100_000_000, costs=RATES)
     tables = prepared(tape, options)
     job = Job(

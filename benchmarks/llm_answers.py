@@ -1,8 +1,9 @@
 """Do all answers parse and keep the exchange's rules? Forecasts on real bars, by the small model and random twins.
 
 A twin has the small model's shape and tokenizer and random weights: ordinary, wild, with logits beyond all bounds, and
-with none at all. Each answer must have its bars, on the tick, inside the daily limit of the close before, its band in
-order (bot/core/answer_check.py). The windows are drawn from ../shared/data/prices by a seed, mostly 1->1 and 5->5.
+with none at all. Each answer must have its bars, on the tick, inside the daily limit of the close before, a band in
+order for each of them, and P(up) (bot/core/answer_check.py). The windows are drawn from ../shared/data/prices by a
+seed, mostly 1->1 and 5->5.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def ask(config: Config, name: str, questions: Sequence[Question]) -> bool:
             if answer is None:
                 abstained += 1
                 continue
-            bands += bool(answer.bands)
+            bands += len(answer.bands) == one.future_sessions and answer.p_up is not None
             last = one.bars[-1].close
             closes["up" if answer.target > last else "down" if answer.target < last else "unchanged"] += 1
             wrong = answer_faults(answer, one.bars[-1], one.future_sessions)
@@ -132,7 +133,7 @@ def ask(config: Config, name: str, questions: Sequence[Question]) -> bool:
     )
     for fault in faults[:10]:
         print(f"  {fault}")
-    return whole == len(questions)
+    return whole == bands == len(questions)
 
 
 @contextmanager

@@ -8,8 +8,12 @@ old way is transformers' generate, one stock at a time, 305 sampled tokens.
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import random
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +28,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from bot.adapters.llm_answer import Choice
 from bot.adapters.llm_decoder import Decoder
 from bot.adapters.llm_fused import FusedDecoder
+from bot.core import distribution
 
 SHAPE = LlamaConfig(
     hidden_size=3072, num_hidden_layers=28, num_attention_heads=24, num_key_value_heads=8, head_dim=128,
@@ -39,8 +44,13 @@ def main() -> None:
     """Measure and print."""
     told = argparse.ArgumentParser(description=__doc__)
     told.add_argument("--rows", type=int, nargs="+", default=[128, 256], help="prompts at once")
+    told.add_argument("--peer", action="store_true", help="vLLM alone, as this script starts it")
     asked = told.parse_args()
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    if asked.peer:
+        vllm()
+        return
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
+    peer()
     copying()
     multiplying()
     model = random_model()
@@ -53,6 +63,54 @@ def main() -> None:
         fused.rows = rows
         fused.forget()
         ours(fused, old_s)
+
+
+def peer() -> None:
+    """VLLM on the same shape and lengths, in a process of its own; left out where it is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        print("vLLM is not installed: nothing to compare with")
+        return
+    told = {"VLLM_USE_FLASHINFER_SAMPLER": "0", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, __file__, "--peer"]
+    ran = subprocess.run(command, env=os.environ | told, capture_output=True, text=True, check=False)
+    print("".join(line for line in ran.stdout.splitlines(keepends=True) if line.startswith("vLLM")), end="", flush=True)
+    if ran.returncode:
+        print(f"vLLM failed: {' | '.join(ran.stderr.strip().splitlines()[-4:])[:800]}", flush=True)
+
+
+def vllm() -> None:
+    """One evening, a year and headlines on vLLM with random weights; greedy, free and with the same 1,000 tokens."""
+    from vllm import LLM, SamplingParams, __version__
+
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        LlamaConfig.from_dict({**SHAPE.to_dict(), "architectures": ["LlamaForCausalLM"]}).save_pretrained(folder)
+        engine = LLM(
+            model=folder, load_format="dummy", skip_tokenizer_init=True, dtype="bfloat16", max_model_len=1024,
+            enable_prefix_caching=True, gpu_memory_utilization=0.85, max_num_seqs=512, max_num_batched_tokens=16_384,
+        )  # fmt: skip
+    print(f"vLLM {__version__}: ready after {time.perf_counter() - began:.0f} s", flush=True)
+    free = {"temperature": 0.0, "max_tokens": 25, "min_tokens": 25, "ignore_eos": True, "detokenize": False}
+    ways = {"free": free, "with the mask": free | {"allowed_token_ids": sorted(ALLOWED)}}
+    for name, words in ways.items():
+        asked = SamplingParams(**words)
+
+        def answer(count: int, asked: Any = asked) -> float:
+            new = [{"prompt_token_ids": PREFIX + one} for one in prompts(count, 44, 48)]  # none is cached
+            return timed(lambda: engine.generate(new, asked, use_tqdm=False))[1]
+
+        answer(STOCKS)
+        evening, year = min(answer(STOCKS) for _ in range(3)), answer(STOCKS * SESSIONS // 4)
+        print(
+            f"vLLM, {name}: {STOCKS} forecasts 5->5 in {evening:.3f} s; {STOCKS * SESSIONS // 4} in {year:.1f} s, "
+            f"{STOCKS * SESSIONS // 4 / year:.0f} a second",
+            flush=True,
+        )
+    label = SamplingParams(temperature=0.0, max_tokens=1, allowed_token_ids=[5, 6, 7], logprobs=3, detokenize=False)
+    titles = [{"prompt_token_ids": SHOWN + one} for one in prompts(HEADLINES // 2, 40, 40)]
+    engine.generate(titles[:64], label, use_tqdm=False)
+    took = timed(lambda: engine.generate(titles[64:], label, use_tqdm=False))[1]
+    print(f"vLLM: headlines: {(len(titles) - 64) / took:,.0f} a second", flush=True)
 
 
 def by_layers(model: Any) -> None:
@@ -132,6 +190,8 @@ def ours(fused: FusedDecoder, old_s: float) -> None:
     answers, first_s = timed(lambda: fused.choose(PREFIX, evening, choices(5)))
     again_s = timed(lambda: fused.choose(PREFIX, evening, choices(5)), 5)[1]
     print(f"  {STOCKS} forecasts 5->5: {again_s:.3f} s (the first time, recording: {first_s:.1f} s)")
+    fused.tell(PREFIX, evening, choices(5))
+    print(f"  with the closes' distributions: {timed(lambda: fused.tell(PREFIX, evening, choices(5)), 5)[1]:.3f} s")
     fused.choose(PREFIX, deep, choices(5))
     print(f"  {STOCKS} forecasts 20->5: {timed(lambda: fused.choose(PREFIX, deep, choices(5)), 3)[1]:.3f} s")
     alone = [fused.choose(PREFIX, [one], choices(5))[0] for one in evening]
@@ -144,9 +204,17 @@ def ours(fused: FusedDecoder, old_s: float) -> None:
         f"  {len(year)} forecasts 5->5: {took:.1f} s, {len(year) / took:.0f} a second, {read / took:,.0f} tokens a "
         f"second, {share:.0f} TFLOP/s; {old_s / (took / len(year)):,.0f} x the old way"
     )
+    (_, closes), took = timed(lambda: fused.tell(PREFIX, year, choices(5)))
+    paths = [distribution.Path(last_x100=100_00, closes_x100=(100_00,) * 5, etf=False, pct=10)] * len(year)
+    added = timed(lambda: distribution.outlooks(closes.numpy(), paths))[1]
+    print(f"  with the closes' distributions: {took:.1f} s, and {added:.1f} s on one core to bands and P(up)")
     titles = prompts(HEADLINES, 40, 40)
-    fused.scores(SHOWN, titles[: fused.rows], (5, 6, 7))
+    fused.scores(SHOWN, titles[: 2 * fused.rows], (5, 6, 7))
     took = timed(lambda: fused.scores(SHOWN, titles, (5, 6, 7)))[1]
+    some = titles[:60:3]
+    together, single = fused.scores(SHOWN, titles, (5, 6, 7)), [fused.scores(SHOWN, [one], (5, 6, 7)) for one in some]
+    differ = sum(not torch.equal(one[0], together[3 * at]) for at, one in enumerate(single))
+    print(f"  headlines whose scores differ when asked alone: {differ} of {len(some)}")
     print(f"  headlines: {HEADLINES / took:,.0f} a second, {HEADLINES * 40 * BODY_FLOP / took / 1e12:.0f} TFLOP/s")
     print(f"  GPU memory at most {torch.cuda.max_memory_allocated() / 1e9:.1f} GB")
 

@@ -26,8 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import msgspec
 import torch
@@ -39,6 +38,7 @@ from training.loop import fit
 from training.packs import Tokens
 from training.progress import Progress
 
+ROOT = Path(__file__).resolve().parents[1]
 WINDOWS = 17_325  # of the owner's training set
 OWNERS = (605, 305)  # tokens of a window in the owner's text, and of its answer
 OURS = (101, 25)
@@ -83,7 +83,7 @@ def peers() -> dict[str, float]:
         save_model(Path(folder))
         for name in PEERS:
             command = [sys.executable, __file__, "peer", "--name", name, "--folder", folder]
-            ran = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+            ran = subprocess.run(command, capture_output=True, text=True, check=False)
             rate = re.search(r"^rate (\S+)$", ran.stdout, re.MULTILINE)
             if rate:
                 rates[name] = float(rate[1])
@@ -174,11 +174,10 @@ def save_model(folder: Path) -> None:
     model.save_pretrained(folder)
     del model
     words = {f"w{at}": at for at in range(SHAPE.vocab_size)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))  # noqa: S106  (a word, no password)
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="w0", bos_token="w1", eos_token="w2", pad_token="w3"
-    ).save_pretrained(folder)
+    special = {"unk_token": "w0", "bos_token": "w1", "eos_token": "w2", "pad_token": "w3"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
     free()
 
 
@@ -265,8 +264,7 @@ def peer_rate(
         ).train()  # fmt: skip
     skipped = max(2, steps // 4)
     tokens = sum(len(one.ids) for one in examples) / steps
-    rate = tokens * (len(times) - 1 - skipped) / (times[-1] - times[skipped])
-    return rate
+    return tokens * (len(times) - 1 - skipped) / (times[-1] - times[skipped])
 
 
 if __name__ == "__main__":

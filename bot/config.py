@@ -190,6 +190,7 @@ class ModelConfig:
     batch: int
     timeout_s: float
     trained_until: date
+    bands: bool
     adapter: str
     merge: bool
     precision: Literal["auto", "float32", "bf16", "8bit", "4bit"]

@@ -20,6 +20,7 @@ class TrainConfig:
 
     engine: TrainEngine
     model: str
+    start: str
     method: Method
     max_length: int
     rank: int
@@ -45,6 +46,7 @@ class TrainConfig:
     logging_steps: int
     evals_per_epoch: int
     patience: int
+    keep: Literal["best", "last"]
     save_minutes: float
     tensorboard: bool
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from threading import Event
@@ -71,6 +72,20 @@ def test_a_session_worked_twice_is_worked_once(rehearsed: Rehearsal) -> None:
     rehearsed.work_at(WEDNESDAY, "18:31")
     assert rehearsed.orders() == before
     assert rehearsed.sandbox.requests()[BUY_PATH] == len(before) == 2
+
+
+def test_a_stock_that_is_not_bought_because_nobody_told_how_sure_is_named(rehearsed: Rehearsal) -> None:
+    """The naive engine tells no P(up) and no band."""
+    rules = rehearsed.config.rules
+    for knob, why in (("min_p_up_bps", "P(up) not told"), ("edge_from_low", "band not told")):
+        rehearsed.config = replace(rehearsed.config, rules=replace(rules, **{knob: 1}))
+        day = WEDNESDAY if knob == "min_p_up_bps" else FRIDAY
+        rehearsed.work_at(day, "18:31")
+        run = rehearsed.ports.journal.stage(day, "decide")
+        assert run
+        assert run.detail.startswith("0 to buy, 0 to sell; not bought: ")
+        assert f"{CODES[0]} {why}" in run.detail
+    assert rehearsed.orders() == []
 
 
 def test_each_stage_waits_for_its_time(rehearsed: Rehearsal) -> None:

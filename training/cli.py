@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from training.answers_cli import answers_command
+from training.average import average_command
 from training.dataset_cli import dataset_command
 from training.evaluate_cli import evaluate_command
 from training.promote_cli import promote_command, rollback_command, status_command
@@ -29,3 +30,4 @@ train.command("status")(status_command)
 train.command("teacher")(teacher_command)
 train.command("sft")(sft_command)
 train.command("table")(table_command)
+train.command("average")(average_command)

@@ -70,6 +70,21 @@ def load(name: str, folder: Path) -> Corpus:
     return CORPORA[name](folder)
 
 
+def load_as(asked: str, folder: Path) -> tuple[Corpus, int]:
+    """A corpus by NAME, and how often its train side is to be read: `fiqa*2` twice, `fpb-` without its neutral texts.
+
+    Raises:
+        Refused: as `load`, or `asked` is no such word.
+    """
+    told = re.fullmatch(r"(?P<name>\w+)(?P<polar>-?)(?:\*(?P<times>[1-9]))?", asked)
+    if told is None:
+        raise Refused(f"{asked!r} is no corpus: write NAME, NAME- (without neutral texts) or NAME*2 (read twice)")
+    corpus = load(told["name"], folder)
+    if told["polar"]:
+        corpus = replace(corpus, train=tuple(one for one in corpus.train if one.label != "neutral"))
+    return corpus, int(told["times"] or 1)
+
+
 def read_labelled(path: Path, *, text: str = "text", label: str = "label") -> list[Labelled]:
     """The rows of a CSV, JSON (a list of objects) or JSONL file, its columns named by `text` and `label`.
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from bot.config import Config
 
 
+CORPORA_HELP = "Labelled corpora: of fpb900,fpb,tfns,fiqa. `fpb-` is without neutral texts, `fiqa*2` is read twice."
+
+
 def dataset_command(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="The folder to write; it must not be there yet.")],
@@ -30,10 +33,16 @@ def dataset_command(
     masked: Annotated[bool, typer.Option("--masked", help="Hide names, codes and days in price questions.")] = False,
     analysis: Annotated[bool, typer.Option("--analysis", help="Add questions on each week with its outcome.")] = False,
     teacher: Annotated[Path | None, typer.Option(help="A teacher's answers: analyses and labelled headlines.")] = None,
-    corpora: Annotated[str, typer.Option(help="Labelled corpora: of fpb900,fpb,tfns,fiqa.")] = "",
+    corpora: Annotated[
+        str,
+        typer.Option(
+            help="Labelled corpora: of fpb900,fpb,tfns,fiqa; fpb- leaves neutral texts out, fiqa*2 reads twice."
+        ),
+    ] = "",
     texts: Annotated[Path | None, typer.Option(help="The folder of the corpora.")] = None,
     labelled: Annotated[Path | None, typer.Option(help="Your own labelled CSV, JSON or JSONL to learn from.")] = None,
     labelled_test: Annotated[Path | None, typer.Option(help="The same to test on, without a common text.")] = None,
+    valid_share: Annotated[float, typer.Option(help="Share of undated train texts that validates.")] = 0.1,
     text_column: Annotated[str, typer.Option(help="The column of the text in your files.")] = "text",
     label_column: Annotated[str, typer.Option(help="The column of the label.")] = "label",
     cut: Annotated[str, typer.Option(help="Train answers end by this day; default: after 80 % of the sessions.")] = "",
@@ -73,6 +82,7 @@ def dataset_command(
                 texts=texts,
                 labelled=labelled,
                 labelled_test=labelled_test,
+                valid_share=valid_share,
                 text_column=text_column,
                 label_column=label_column,
                 cut=day_of(cut),

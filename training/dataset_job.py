@@ -14,7 +14,7 @@ from bot.core.prompt import COLUMNS
 from bot.errors import Refused
 from bot.universe import load_universe
 from training.analysis import PAST_CLOSES, WEEK_SESSIONS
-from training.corpora import Corpus, corpus_of, load, read_labelled
+from training.corpora import Corpus, corpus_of, load_as, read_labelled
 from training.dataset import Cuts, Form, Manifest, Source, cuts_of, write_dataset
 from training.examples import Context, News, Pair, PriceExamples, analysis_examples, mood_examples, price_examples
 from training.market_data import Market, headlines_in, headlines_in_store, market_in_folder, market_in_store
@@ -41,6 +41,7 @@ class Job:
     texts: Path | None = None
     labelled: Path | None = None
     labelled_test: Path | None = None
+    valid_share: float = 0.1
     text_column: str = "text"
     label_column: str = "label"
     cut: date | None = None
@@ -74,7 +75,7 @@ def make_dataset(config: Config, job: Job) -> Manifest:
     """
     _check(job)
     told = read_told(job.teacher) if job.teacher else Told()
-    corpora = _corpora(job)
+    corpora, times = _corpora(job)
     sources: list[Source] = []
     cuts: Cuts | None = None
     parts: list[Iterator[Iterator[Pair]]] = []
@@ -86,7 +87,7 @@ def make_dataset(config: Config, job: Job) -> Manifest:
         parts.append(_dated(job, market, cuts, news, told, sources))
     invented = told.corpus
     corpora += [invented] if invented else []
-    parts.append(_moods(job, cuts, corpora, told, sources))
+    parts.append(_moods(job, cuts, corpora, times, told, sources))
     records = chain.from_iterable(chain.from_iterable(parts))
     manifest = Manifest(
         form=job.form,
@@ -130,7 +131,7 @@ def _dated(
 
 
 def _moods(
-    job: Job, cuts: Cuts | None, corpora: list[Corpus], told: Told, sources: list[Source]
+    job: Job, cuts: Cuts | None, corpora: list[Corpus], times: dict[str, int], told: Told, sources: list[Source]
 ) -> Iterator[Iterator[Pair]]:
     """Examples of headlines; without `cuts` there is no dated one among them."""
     if corpora or told.moods:
@@ -138,7 +139,7 @@ def _moods(
         sources.extend(_corpus_source(corpus) for corpus in corpora)
         name = " and ".join([*(one.name for one in corpora), *([told.source] if told.moods else [])])
         sources.append(Source(name=f"moods of {name}", licence="as above", left_out=left_out))
-        yield mood_examples(corpora, told.moods, cuts, job.seed, left_out)
+        yield mood_examples(corpora, told.moods, cuts, job.seed, left_out, valid_share=job.valid_share, times=times)
 
 
 def _corpus_source(corpus: Corpus) -> Source:
@@ -157,20 +158,23 @@ def _check(job: Job) -> None:
         raise Refused(f"--columns {','.join(job.columns)}: some of {','.join(COLUMNS)} are wanted, in this order")
     if job.embargo and job.embargo < job.longest_answer:
         raise Refused(f"--embargo {job.embargo} is shorter than the longest answer, {job.longest_answer} sessions")
+    if not 0 < job.valid_share < 1:
+        raise Refused(f"--valid-share {job.valid_share} is no share between 0 and 1")
     if job.corpora and job.texts is None:
         raise Refused("--corpora needs --texts, the folder of their files")
     if (job.labelled is None) != (job.labelled_test is None):
         raise Refused("--labelled and --labelled-test go together: what is tested on must be told apart")
 
 
-def _corpora(job: Job) -> list[Corpus]:
-    """The corpora that were asked for, and the user's own as the last."""
-    found = [load(name, job.texts) for name in job.corpora] if job.texts else []
+def _corpora(job: Job) -> tuple[list[Corpus], dict[str, int]]:
+    """The corpora that were asked for, and the user's own as the last; and how often each is to be read, by name."""
+    loaded = [load_as(name, job.texts) for name in job.corpora] if job.texts else []
+    found = [corpus for corpus, _ in loaded]
     if job.labelled and job.labelled_test:
         columns = {"text": job.text_column, "label": job.label_column}
         train, test = (read_labelled(path, **columns) for path in (job.labelled, job.labelled_test))
         found.append(corpus_of(job.labelled.stem, train, test))
-    return found
+    return found, {corpus.name: times for corpus, times in loaded}
 
 
 def market_of(config: Config, data: Path | None, since: date, until: date, reach: int) -> Market:

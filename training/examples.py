@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
-from typing import Final, Literal
+from typing import Literal
 
 from bot.config import TAIPEI
 from bot.core.prompt import CONTEXT_LINES, TUNED_MOOD_PREFIX, sentiment_text
@@ -32,7 +32,6 @@ from training.market_data import Headlines, Market
 from training.windows import Stock, Window
 
 Context = Literal["none", "known", "only"]
-VALID_SHARE: Final = 10  # of a text corpus's train side, every tenth text is kept for validation
 
 Pair = tuple[Split, Record]
 
@@ -168,12 +167,20 @@ def mood_record(text: str, label: str, source: str, day: date | None = None) -> 
 
 
 def mood_examples(
-    corpora: Sequence[Corpus], dated: Sequence[Dated], cuts: Cuts | None, seed: int, left_out: Counter[str]
+    corpora: Sequence[Corpus],
+    dated: Sequence[Dated],
+    cuts: Cuts | None,
+    seed: int,
+    left_out: Counter[str],
+    *,
+    valid_share: float = 0.1,
+    times: Mapping[str, int] | None = None,
 ) -> Iterator[Pair]:
-    """Test sides as they are; of the train sides every text once, without any text that stands in any test side.
+    """Test sides as they are; of the train sides every text, without any text that stands in any test side.
 
-    A corpus brings its own texts for validation, or a tenth of its train texts goes there, chosen by a hash of seed and
-    text, so that a text stays where it is when other corpora join. Dated ones go where their day belongs.
+    A corpus brings its own texts for validation, or `valid_share` of its train texts goes there, chosen by a hash of
+    seed and text, so that a text stays where it is when other corpora join. Dated ones go where their day belongs.
+    `times` says by a corpus's name how often each of its train texts is to be read; once where it says nothing.
     """
     tested: set[str] = set()
     learned: list[Pair] = []
@@ -185,14 +192,16 @@ def mood_examples(
             yield split, record
     for corpus in corpora:
         for one in corpus.train:
-            side: Split = "train" if corpus.valid else _undated_split(one, seed)
+            side: Split = "train" if corpus.valid else _undated_split(one, seed, valid_share)
             learned.append((side, mood_record(one.text, one.label, corpus.name)))
         learned += [("valid", mood_record(one.text, one.label, corpus.name)) for one in corpus.valid]
         for one in corpus.test:
             record = mood_record(one.text, one.label, corpus.name)
             tested.add(_key(record))
             yield "test", record
-    yield from _agreed(learned, tested, left_out)
+    for split, record in _agreed(learned, tested, left_out):
+        for _ in range((times or {}).get(record.source, 1) if split == "train" else 1):
+            yield split, record
 
 
 def _agreed(pairs: Sequence[Pair], tested: set[str], left_out: Counter[str]) -> Iterator[Pair]:
@@ -228,9 +237,9 @@ def _dated_moods(dated: Sequence[Dated], cuts: Cuts | None, left_out: Counter[st
             yield split, mood_record(one.text, one.label, one.source, one.day)
 
 
-def _undated_split(one: Labelled, seed: int) -> Split:
+def _undated_split(one: Labelled, seed: int, valid_share: float) -> Split:
     digest = hashlib.sha256(f"{seed}:{same_text(one.text)}".encode()).digest()
-    return "valid" if int.from_bytes(digest[:4]) % VALID_SHARE == 0 else "train"
+    return "valid" if int.from_bytes(digest[:4]) < valid_share * 2**32 else "train"
 
 
 # --- analyses ------------------------------------------------------------------------------------------------------

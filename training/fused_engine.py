@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from bot.adapters.adapter_store import WEIGHTS
 from bot.train_config import TrainConfig
 from training.fused_llama import FusedLlama, Lora
 from training.loop import fit
@@ -27,6 +28,8 @@ def train(
 ) -> Progress:
     """Train the model in the folder `path` and write what came out to `out`/.adapter; raises as `training.loop.fit`."""
     model = load(path, knobs)
+    if knobs.start:
+        model.take_changes(load_file(Path(knobs.start) / WEIGHTS))
     now = fit(model, examples, valid, knobs, out, watch)
     if torch.distributed.is_initialized() and torch.distributed.get_rank():
         return now

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -202,6 +202,23 @@ class FusedLlama(nn.Module):
                     told[f"{stem}.lora_A.weight"] = down.detach().float().cpu().contiguous()
                     told[f"{stem}.lora_B.weight"] = up.detach().float().cpu().contiguous()
         return told
+
+    def take_changes(self, told: Mapping[str, Tensor]) -> None:
+        """Go on from an adapter under peft's names.
+
+        Raises:
+            ValueError: it changes other projections, or with another rank.
+        """
+        mine = self.changes()
+        if {name: one.shape for name, one in mine.items()} != {name: one.shape for name, one in told.items()}:
+            raise ValueError("an adapter of other projections or of another rank")
+        with torch.no_grad():
+            for at, block in enumerate(self.layers):
+                for joined in block.joined:
+                    for name, (down, up) in joined.changes().items():
+                        stem = f"base_model.model.model.layers.{at}.{name}"
+                        down.copy_(told[f"{stem}.lora_A.weight"])
+                        up.copy_(told[f"{stem}.lora_B.weight"])
 
     def weights(self) -> dict[str, Tensor]:
         """All weights under transformers' names, in bf16 on the CPU; for a model whose weights were all trained."""

@@ -82,7 +82,7 @@ def fit(
     folder: Path,
     watch: Callable[[Progress, int], None],
 ) -> Progress:
-    """Train `model` and leave its best state in it: the one with the least validation loss, without `valid` the last.
+    """Train `model` and leave in it the state that `config.keep` names; without `valid` that is the last.
 
     `folder` holds the states; with one there, the run goes on from it. `watch` hears of the progress, and of how many
     steps there will be, after every `config.logging_steps`, every validation, and at the end.
@@ -130,7 +130,7 @@ def fit(
             kept = replace(now, seconds=before.seconds + time.monotonic() - began)
             save_state(model, optimiser, kept, folder)
             saved = time.monotonic()
-    if (folder / BEST).is_file() and valid:
+    if config.keep == "best" and valid and (folder / BEST).is_file():
         _read_tensors(folder / BEST, _named(model))
     return now
 

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -27,7 +28,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from bot.adapters.adapter_store import NAME, PROMOTED_NAME, AdapterManifest, write_adapter
+from bot.adapters.adapter_store import (
+    NAME,
+    PEFT_CONFIG,
+    PROMOTED_NAME,
+    AdapterManifest,
+    check_base,
+    read_adapter,
+    read_adapter_manifest,
+    write_adapter,
+)
 from bot.adapters.llm_fused import can_fuse
 from bot.adapters.llm_loading import load_tokenizer
 from bot.adapters.model_store import (
@@ -87,7 +97,7 @@ def run_sft(config: Config, dataset: Path, out: Path, console: Console) -> Train
     _quiet()
     shape, tokenizer = shape_of(path), load_tokenizer(path)
     engine = pick_engine(knobs, cuda=torch.cuda.is_available())
-    check_knobs(knobs, engine, shape)
+    check_knobs(knobs, engine, shape, path)
     examples = Examples(
         train=encode_records(tokenizer, data.records("train"), knobs.max_length, "train"),
         valid=encode_records(tokenizer, data.records("valid"), knobs.max_length, "valid"),
@@ -183,7 +193,7 @@ def pick_engine(knobs: TrainConfig, *, cuda: bool) -> Any:
     return engine
 
 
-def check_knobs(knobs: TrainConfig, engine: str, shape: Any) -> None:
+def check_knobs(knobs: TrainConfig, engine: str, shape: Any, path: Path) -> None:
     """Refuse what would fail, or silently be otherwise, an hour from now."""
     limit = getattr(shape, "max_position_embeddings", knobs.max_length)
     if knobs.max_length > limit:
@@ -192,8 +202,22 @@ def check_knobs(knobs: TrainConfig, engine: str, shape: Any) -> None:
         raise Refused(f'train.engine = "fused" knows Llama-shaped models, not {shape.model_type}: take "trl"')
     if engine == "unsloth" and knobs.method == "full":
         raise Refused('train.method = "full" is done by "fused" or "trl", not by unsloth')
+    if knobs.start:
+        check_start(knobs, engine, path)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and engine != "fused":
         raise Refused(f'several GPUs are used by train.engine = "fused", not by "{engine}"')
+
+
+def check_start(knobs: TrainConfig, engine: str, path: Path) -> None:
+    """Refuse an adapter that the run could not go on from."""
+    if engine != "fused" or knobs.method != "lora":
+        raise Refused('train.start needs train.engine = "fused" and train.method = "lora"')
+    folder = Path(knobs.start)
+    check_base(read_adapter(folder), path)
+    told = json.loads((folder / PEFT_CONFIG).read_text())
+    before = (told["r"], sorted(told["target_modules"]), told["lora_alpha"])
+    if before != (knobs.rank, sorted(knobs.targets), knobs.alpha):
+        raise Refused(f"{folder}: rank, alpha or targets are not those of [train]; go on with the same")
 
 
 def _plain(shape: Any) -> bool:
@@ -290,7 +314,7 @@ def finish(out: Path, config: Config, data: Dataset, base: Path, now: Progress) 
             name=out.name,
             source=f"{knobs.model}@{weights_sha256(base)[:12]}, all weights trained",
             source_sha256=weights_sha256(base),
-            licence=licence_of(data),
+            licence=licence_of(data, knobs),
             knowledge_until=known,
             made=datetime.now(UTC),
             versions=_versions(),
@@ -307,7 +331,7 @@ def finish(out: Path, config: Config, data: Dataset, base: Path, now: Progress) 
         mood="tuned" if data.manifest.counts["train"].get("mood") else "shown",
         columns=data.manifest.columns,
         windows=data.manifest.windows,
-        licence=licence_of(data),
+        licence=licence_of(data, knobs),
         made=datetime.now(UTC),
         git=_revision(),
         versions=_versions(),
@@ -325,13 +349,21 @@ def trained_until(data: Dataset, base: Path, config: Config) -> date:
     Of a base without a manifest, `model.trained_until` in config.toml tells.
     """
     manifest, cuts = read_manifest(base), data.manifest.cuts
-    known = manifest.knowledge_until if manifest else config.model.trained_until
-    return max(known, cuts.valid_until) if cuts else known
+    known = [manifest.knowledge_until if manifest else config.model.trained_until]
+    known += [cuts.valid_until] if cuts else []
+    known += [one.trained_until for one in _started_from(config.train)]
+    return max(known)
 
 
-def licence_of(data: Dataset) -> str:
-    """The licences of all sources, as one text."""
-    return "; ".join(dict.fromkeys(f"{one.name}: {one.licence}" for one in data.manifest.sources))
+def licence_of(data: Dataset, knobs: TrainConfig) -> str:
+    """The licences of all sources, of what the run went on from too, as one text."""
+    sources = [f"{one.name}: {one.licence}" for one in data.manifest.sources]
+    return "; ".join(dict.fromkeys([*(one.licence for one in _started_from(knobs)), *sources]))
+
+
+def _started_from(knobs: TrainConfig) -> list[AdapterManifest]:
+    """The adapter that the run went on from, or nothing."""
+    return [read_adapter_manifest(Path(knobs.start))] if knobs.start else []
 
 
 def _versions() -> dict[str, str]:
@@ -343,7 +375,12 @@ def _versions() -> dict[str, str]:
 
 
 def _revision() -> str:
-    """The revision of the code, with a + where it was changed since; "unknown" without git."""
+    """The revision of the code, with a + where it was changed since; "unknown" without git.
+
+    On a machine that got the code without its history, TWTRADER_REVISION tells it.
+    """
+    if os.environ.get("TWTRADER_REVISION"):
+        return os.environ["TWTRADER_REVISION"]
     git = shutil.which("git")
     here = Path(__file__).resolve().parent
     if git is None:

@@ -15,6 +15,7 @@ from transformers.masking_utils import sdpa_mask
 
 from bot.adapters.llm_answer import Choice, quantile
 from bot.adapters.llm_batches import width_class
+from bot.adapters.llm_closes import BAR_DIGITS, CLOSE_AT, Branches, Closes, branches_of, room_of
 from bot.core import prompt
 
 
@@ -42,15 +43,40 @@ class Decoder:
         Each code is the `level` quantile of the model's distribution of that code, given the codes before it: with
         0.5 the median. (The most probable digits are no forecast: a small model repeats them line after line.)
         """
-        room = sum(1 + len(one.forced) for one in choices)
-        reading = self._read(prefix, prompts, room)
+        return self._answer(prefix, prompts, choices, level, None)
+
+    @torch.inference_mode()
+    def tell(
+        self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], choices: Sequence[Choice]
+    ) -> tuple[list[list[int]], Tensor]:
+        """As `choose` at the median, and the distribution of each bar's close: prompts x bars x 1000, on the CPU."""
+        closes = Closes()
+        picks = self._answer(prefix, prompts, choices, 0.5, closes)
+        return picks, closes.told().cpu()
+
+    def _answer(
+        self,
+        prefix: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        choices: Sequence[Choice],
+        level: float,
+        closes: Closes | None,
+    ) -> list[list[int]]:
+        """The picks; `closes` sees every place on the way, and changes nothing."""
+        branches = branches_of(tuple(choices)) if closes else None
+        reading = self._read(prefix, prompts, room_of(choices, branches))
         picks: list[Tensor] = []
         digits, rest = 0, torch.empty(0)
         for at, one in enumerate(choices):
             allowed = torch.tensor(one.allowed, device=self._head.device)
             if digits % prompt.CODE_DIGITS == 0:
                 rest = torch.full((len(prompts),), level, device=self._head.device)
-            pick, rest = quantile(reading.hidden @ self._head[allowed].T, rest)
+            scores = reading.hidden @ self._head[allowed].T
+            pick, rest = quantile(scores, rest)
+            if closes:
+                if branches and digits % BAR_DIGITS == CLOSE_AT:
+                    closes.see_beside(scores, *self._beside(reading, branches, choices[at + 1 : at + 3]))
+                closes.see(digits, scores, pick)
             digits += one.digits
             picks.append(pick)
             if at + 1 < len(choices):
@@ -59,6 +85,25 @@ class Decoder:
                 reading = self._feed(reading, said)
         chosen: list[list[int]] = torch.stack(picks, dim=1).tolist()
         return chosen
+
+    def _beside(self, reading: Reading, branches: Branches, following: Sequence[Choice]) -> tuple[Tensor, Tensor]:
+        """Scores of the digits `following` each first one, and each of FINE, read beside the answer: no trace stays."""
+        device, end, rows = self._head.device, reading.length, len(reading.seen)
+        past = reading.seen[:, :end].bool()
+        own = torch.tensor(branches.sees, device=device).expand(rows, 1, -1, -1)
+        mask = torch.cat([past[:, None, None].expand(-1, 1, len(branches.ids), -1), own], dim=-1)
+        told = self._body(
+            input_ids=torch.tensor(branches.ids, device=device).expand(rows, -1),
+            attention_mask=mask,
+            position_ids=past.sum(dim=1)[:, None] + torch.tensor(branches.depths, device=device),
+            past_key_values=reading.cache,
+            use_cache=True,
+        )
+        reading.cache.crop(-len(branches.ids))
+        firsts = branches.parents.count(-1)
+        second, third = (self._head[torch.tensor(one.allowed, device=device)].T for one in following)
+        hidden = told.last_hidden_state
+        return hidden[:, :firsts] @ second, hidden[:, firsts:] @ third
 
     @torch.inference_mode()
     def scores(self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], labels: Sequence[int]) -> Tensor:

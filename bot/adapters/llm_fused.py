@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, linear, pad, rms_norm, scaled_dot_product_attention, silu
 
 from bot.adapters.llm_answer import Choice, quantile
+from bot.adapters.llm_closes import BAR_DIGITS, CLOSE_AT, Branches, Closes, branches_of, room_of
 from bot.adapters.llm_lora import LowRank, adapted, adapted_linear, is_quantised, low_rank, whole
 from bot.core import prompt
 
@@ -29,7 +30,10 @@ PROJECTIONS: Final = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_pr
 # Prompts are padded to a multiple of this many tokens: forecasts are few and each width is recorded, headlines many.
 FORECAST_WIDTHS: Final = 16
 HEADLINE_WIDTHS: Final = 8
+HEADLINE_ROWS: Final = 2  # so many times `rows` headlines are read together on CUDA: nothing is written after them
 KEPT_GRAPHS: Final = 2  # each holds buffers of keys and values
+
+Run = Callable[[Sequence[Sequence[int]], int], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,7 @@ class Recorded:
 
     buffers: Buffers
     level: Tensor
-    picks: Tensor
+    told: tuple[Tensor, ...]
     graph: Any
 
 
@@ -104,6 +108,7 @@ class FusedDecoder:
         config, body = model.config, model.base_model
         self.window: int = config.max_position_embeddings
         self.rows = rows
+        self._headline_rows = HEADLINE_ROWS if graphs else 1
         self._heads, self._groups = config.num_attention_heads, config.num_key_value_heads
         self._size: int = getattr(config, "head_dim", None) or config.hidden_size // self._heads
         self._eps: float = config.rms_norm_eps
@@ -128,22 +133,36 @@ class FusedDecoder:
         Each code is the `level` quantile of the model's distribution of that code, given the codes before it.
         """
 
-        def answer(batch: Sequence[Sequence[int]], width: int) -> Tensor:
-            return self._choose(tuple(prefix), batch, tuple(choices), level, width)
+        def answer(batch: Sequence[Sequence[int]], width: int) -> tuple[Tensor, ...]:
+            return self._choose(tuple(prefix), batch, tuple(choices), level, width, tells=False)
 
-        told: list[list[int]] = self._by_width(prompts, FORECAST_WIDTHS, answer).tolist()
+        (picks,) = self._by_width(prompts, FORECAST_WIDTHS, answer)
+        told: list[list[int]] = picks.tolist()
         return told
+
+    @torch.inference_mode()
+    def tell(
+        self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], choices: Sequence[Choice]
+    ) -> tuple[list[list[int]], Tensor]:
+        """As `choose` at the median, and the distribution of each bar's close: prompts x bars x 1000, on the CPU."""
+
+        def answer(batch: Sequence[Sequence[int]], width: int) -> tuple[Tensor, ...]:
+            return self._choose(tuple(prefix), batch, tuple(choices), 0.5, width, tells=True)
+
+        picks, closes = self._by_width(prompts, FORECAST_WIDTHS, answer)
+        return picks.tolist(), closes
 
     @torch.inference_mode()
     def scores(self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], labels: Sequence[int]) -> Tensor:
         """Log scores of `labels` as the next token of each prompt: prompts x labels, float32 on the CPU."""
 
-        def score(batch: Sequence[Sequence[int]], width: int) -> Tensor:
+        def score(batch: Sequence[Sequence[int]], width: int) -> tuple[Tensor]:
             buffers = self._headline_buffers(tuple(prefix), width)
             self._read(batch, buffers)
-            return linear(buffers.hidden, self._head_rows(tuple(labels))).float()
+            return (linear(buffers.hidden, self._head_rows(tuple(labels))).float(),)
 
-        return self._by_width(prompts, HEADLINE_WIDTHS, score)
+        (told,) = self._by_width(prompts, HEADLINE_WIDTHS, score, self._headline_rows)
+        return told
 
     def forget(self) -> None:
         """Give back the buffers; they are made again, for `rows` prompts, when they are needed."""
@@ -154,10 +173,8 @@ class FusedDecoder:
 
     # --- batches of one shape -----------------------------------------------------------------------------
 
-    def _by_width(
-        self, prompts: Sequence[Sequence[int]], step: int, run: Callable[[Sequence[Sequence[int]], int], Tensor]
-    ) -> Tensor:
-        """`run` over prompts of one width class at a time, always `rows` of them; the results in order, on the CPU.
+    def _by_width(self, prompts: Sequence[Sequence[int]], step: int, run: Run, times: int = 1) -> tuple[Tensor, ...]:
+        """`run` over prompts of one width class at a time, always `times` x `rows`; results in order, on the CPU.
 
         Nothing is waited for between batches: the next one is prepared while the GPU still works.
         """
@@ -165,29 +182,29 @@ class FusedDecoder:
         for at, one in enumerate(prompts):
             classes.setdefault(-(-len(one) // step) * step, []).append(at)
         order: list[int] = []
-        done: list[Tensor] = []
+        done: list[tuple[Tensor, ...]] = []
         for width, places in sorted(classes.items()):
-            done.append(self._in_full(run, [prompts[at] for at in places], width))
+            done.append(self._in_full(run, [prompts[at] for at in places], width, times))
             order += places
-        told = torch.cat(done).cpu()
-        return told[torch.tensor(order).argsort()]
+        back = torch.tensor(order).argsort()
+        return tuple(torch.cat(parts).cpu()[back] for parts in zip(*done, strict=True))
 
-    def _in_full(
-        self, run: Callable[[Sequence[Sequence[int]], int], Tensor], mine: list[Sequence[int]], width: int
-    ) -> Tensor:
-        """`run` over `mine`, always `rows` at once; half as many from now on when the memory does not suffice."""
-        if len(mine) > self.rows:
-            parts = [mine[at : at + self.rows] for at in range(0, len(mine), self.rows)]
-            return torch.cat([self._in_full(run, part, width) for part in parts])
+    def _in_full(self, run: Run, mine: list[Sequence[int]], width: int, times: int) -> tuple[Tensor, ...]:
+        """`run` over `mine`, `times` x `rows` at once; half as many from now on when the memory does not suffice."""
+        size = times * self.rows
+        if len(mine) > size:
+            parts = [mine[at : at + size] for at in range(0, len(mine), size)]
+            done = [self._in_full(run, part, width, times) for part in parts]
+            return tuple(torch.cat(told) for told in zip(*done, strict=True))
         try:
-            return run(mine + [mine[-1]] * (self.rows - len(mine)), width)[: len(mine)].clone()
+            return tuple(told[: len(mine)].clone() for told in run(mine + [mine[-1]] * (size - len(mine)), width))
         except torch.OutOfMemoryError:
             if self.rows == 1:
                 raise
         self.rows //= 2
         self.forget()
         log.warning("not enough GPU memory: %s prompts at once from now on", self.rows)
-        return self._in_full(run, mine, width)
+        return self._in_full(run, mine, width, times)
 
     def _choose(
         self,
@@ -196,35 +213,40 @@ class FusedDecoder:
         choices: tuple[Choice, ...],
         level: float,
         width: int,
-    ) -> Tensor:
-        room = sum(1 + len(one.forced) for one in choices)
+        *,
+        tells: bool,
+    ) -> tuple[Tensor, ...]:
+        """The picks of a batch, and where it `tells` them the distributions of the closes."""
+        branches = branches_of(choices) if tells else None
+        room = room_of(choices, branches)
         if self._recorded is None:
             buffers = self._begun(prefix, width, room)
             self._read(batch, buffers)
-            return self._answer(buffers, choices, torch.full((self.rows,), level, device=self._head.device))
-        key = (prefix, width, choices)
+            levels = torch.full((self.rows,), level, device=self._head.device)
+            return self._answer(buffers, choices, levels, tells=tells)
+        key = (prefix, width, choices, tells)
         if key not in self._recorded:
             while len(self._recorded) >= KEPT_GRAPHS:
                 self._recorded.pop(next(iter(self._recorded)))
-            self._recorded[key] = self._record(self._begun(prefix, width, room), choices)
+            self._recorded[key] = self._record(self._begun(prefix, width, room), choices, tells=tells)
         ready = self._recorded[key]
         ready.level.fill_(level)
         self._read(batch, ready.buffers)
         ready.graph.replay()
-        return ready.picks
+        return ready.told
 
-    def _record(self, buffers: Buffers, choices: tuple[Choice, ...]) -> Recorded:
+    def _record(self, buffers: Buffers, choices: tuple[Choice, ...], *, tells: bool) -> Recorded:
         """The whole answer recorded once for this width and these choices."""
         level = torch.full((self.rows,), 0.5, device=self._head.device)
         stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # the libraries choose their kernels before anything is recorded
-            self._answer(buffers, choices, level)
+            self._answer(buffers, choices, level, tells=tells)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            picks = self._answer(buffers, choices, level)
-        return Recorded(buffers=buffers, level=level, picks=picks, graph=graph)
+            told = self._answer(buffers, choices, level, tells=tells)
+        return Recorded(buffers=buffers, level=level, told=told, graph=graph)
 
     # --- reading and answering ----------------------------------------------------------------------------
 
@@ -241,9 +263,9 @@ class FusedDecoder:
             hidden=torch.zeros(batch, self._embed.shape[1], dtype=like, device=device),
         )
 
-    def _begun(self, prefix: tuple[int, ...], width: int, room: int) -> Buffers:
-        """Buffers for a batch of prompts of `width` tokens, the shared beginning read already."""
-        buffers = self._buffers(self.rows, len(prefix), len(prefix) + width, room)
+    def _begun(self, prefix: tuple[int, ...], width: int, room: int, times: int = 1) -> Buffers:
+        """Buffers for a batch of `times` x `rows` prompts of `width` tokens, the shared beginning read already."""
+        buffers = self._buffers(times * self.rows, len(prefix), len(prefix) + width, room)
         for (first_keys, first_values), keys, values in zip(
             self._prefix(prefix), buffers.keys, buffers.values, strict=True
         ):
@@ -254,7 +276,7 @@ class FusedDecoder:
         """Buffers for headlines, those of the last width kept."""
         if self._headlines is None or self._headlines[0] != (prefix, width):
             self._headlines = None  # its memory first
-            self._headlines = ((prefix, width), self._begun(prefix, width, 0))
+            self._headlines = ((prefix, width), self._begun(prefix, width, 0, self._headline_rows))
         return self._headlines[1]
 
     def _read(self, batch: Sequence[Sequence[int]], buffers: Buffers) -> None:
@@ -275,14 +297,22 @@ class FusedDecoder:
             self._prefixes[prefix] = tuple(zip(alone.keys, alone.values, strict=True))
         return self._prefixes[prefix]
 
-    def _answer(self, buffers: Buffers, choices: tuple[Choice, ...], level: Tensor) -> Tensor:
-        """Choose at each place and feed what was said: rows x choices."""
+    def _answer(
+        self, buffers: Buffers, choices: tuple[Choice, ...], level: Tensor, *, tells: bool
+    ) -> tuple[Tensor, ...]:
+        """Choose at each place and feed what was said: rows x choices. As `_choose`."""
         hidden, length, digits, rest = buffers.hidden, buffers.length, 0, level
         picks: list[Tensor] = []
+        closes, branches = (Closes(), branches_of(choices)) if tells else (None, None)
         for at, one in enumerate(choices):
             if digits % prompt.CODE_DIGITS == 0:
                 rest = level
-            pick, rest = quantile(linear(hidden, self._head_rows(one.allowed)), rest)
+            scores = linear(hidden, self._head_rows(one.allowed))
+            pick, rest = quantile(scores, rest)
+            if closes:
+                if branches and digits % BAR_DIGITS == CLOSE_AT:
+                    closes.see_beside(scores, *self._beside(buffers, length, branches, choices[at + 1 : at + 3]))
+                closes.see(digits, scores, pick)
             digits += one.digits
             picks.append(pick)
             if at + 1 < len(choices):
@@ -290,13 +320,31 @@ class FusedDecoder:
                 said = torch.cat([self._ids(one.allowed)[pick, None], forced], dim=1)
                 hidden = self._feed(buffers, said, length)
                 length += said.shape[1]
-        return torch.stack(picks, dim=1)
+        told = torch.stack(picks, dim=1)
+        return (told, closes.told()) if closes else (told,)
+
+    def _beside(
+        self, buffers: Buffers, length: int, branches: Branches, following: Sequence[Choice]
+    ) -> tuple[Tensor, Tensor]:
+        """Scores of the digits `following` each first one, and each of FINE; what is written is written over later."""
+        ids = self._ids(branches.ids).expand(self.rows, -1)
+        hidden = self._feed(buffers, ids, length, branches)
+        firsts = branches.parents.count(-1)
+        second, third = (self._head_rows(one.allowed) for one in following)
+        return linear(hidden[:, :firsts], second), linear(hidden[:, firsts:], third)
 
     def _ids(self, ids: tuple[int, ...]) -> Tensor:
         """`ids` on the device, kept."""
         key = ("ids", ids)
         if key not in self._constants:
             self._constants[key] = torch.tensor(ids, dtype=torch.long, device=self._head.device)
+        return self._constants[key]
+
+    def _sees(self, branches: Branches) -> Tensor:
+        """Which of the branches each of them sees, kept."""
+        key = ("sees", branches)
+        if key not in self._constants:
+            self._constants[key] = torch.tensor(branches.sees, device=self._head.device)
         return self._constants[key]
 
     def _head_rows(self, allowed: tuple[int, ...]) -> Tensor:
@@ -308,11 +356,14 @@ class FusedDecoder:
 
     # --- the model ----------------------------------------------------------------------------------------
 
-    def _feed(self, buffers: Buffers, ids: Tensor, start: int) -> Tensor:
-        """The hidden state at the last of `ids` (prompts x tokens), written to the buffers from `start` on."""
+    def _feed(self, buffers: Buffers, ids: Tensor, start: int, branches: Branches | None = None) -> Tensor:
+        """The hidden state at the last of `ids` (prompts x tokens), written to the buffers from `start` on.
+
+        `branches` are tokens beside each other: the hidden states at all of them.
+        """
         batch, tokens = ids.shape
         end, group = start + tokens, self._heads // self._groups
-        cos, sin, bias = self._places(buffers.seen[:, :end], start)
+        cos, sin, bias = self._places(buffers.seen[:, :end], start, branches)
         hidden = embedding(ids, self._embed)
         normed = rms_norm(hidden, hidden.shape[-1:], self._norms[0], self._eps)
         for at, layer in enumerate(self._layers):
@@ -321,7 +372,7 @@ class FusedDecoder:
             keys, values = buffers.keys[at][:, :, :end], buffers.values[at][:, :, :end]
             query = self._small.turn(told, cos, sin, keys[:, :, start:], values[:, :, start:], self._heads)
             asked, mask = tokens, bias
-            if at + 1 == len(self._layers):  # of which only the last token is wanted
+            if at + 1 == len(self._layers) and not branches:  # of which only the last token is wanted
                 asked, hidden = 1, hidden[:, -1:]
                 query, mask = query[:, :, tokens - 1 :: tokens].contiguous(), bias[:, :, tokens - 1 :: tokens]
             mixed = scaled_dot_product_attention(query, keys, values, attn_mask=mask)
@@ -331,17 +382,22 @@ class FusedDecoder:
             gated = self._small.swiglu(adapted_linear(normed, layer.gate_up, None, layer.gate_up_more))
             said = adapted_linear(gated, layer.down, None, layer.down_more)
             hidden, normed = self._small.add_norm(hidden, said, self._norms[at + 1], self._eps)
-        return normed[:, -1]
+        return normed if branches else normed[:, -1]
 
-    def _places(self, seen: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _places(self, seen: Tensor, start: int, branches: Branches | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Cosines and sines of the rotary embedding, and the mask as something to add to the scores."""
         end = seen.shape[1]
         cos, sin = self._turns()
-        at = (seen.cumsum(dim=1) - 1).clamp(min=0)[:, start:]
-        own = torch.arange(start, end, device=seen.device)[:, None]
-        all_tokens = torch.arange(end, device=seen.device)
-        # A padded place sees itself, so that no row of the softmax is empty.
-        mask = (seen[:, None, :] & (all_tokens <= own)) | (all_tokens == own)
+        if branches:
+            at = seen[:, :start].sum(dim=1)[:, None] + self._ids(branches.depths)
+            own_mask = self._sees(branches).expand(len(seen), -1, -1)
+            mask = torch.cat([seen[:, None, :start].expand(-1, end - start, -1), own_mask], dim=2)
+        else:
+            at = (seen.cumsum(dim=1) - 1).clamp(min=0)[:, start:]
+            own = torch.arange(start, end, device=seen.device)[:, None]
+            all_tokens = torch.arange(end, device=seen.device)
+            # A padded place sees itself, so that no row of the softmax is empty.
+            mask = (seen[:, None, :] & (all_tokens <= own)) | (all_tokens == own)
         bias = torch.zeros(mask.shape, dtype=self._head.dtype, device=seen.device).masked_fill_(~mask, float("-inf"))
         bias = bias.repeat(1, self._heads // self._groups, 1)  # the queries of a group stand below each other
         short = -end % 8  # rows at multiples of 16 bytes, as the fast attention kernels ask

@@ -22,6 +22,7 @@ from bot.adapters.llm_answer import Choice, answer_choices, fill_answer, label_i
 from bot.adapters.llm_batches import in_batches, steady_batches
 from bot.adapters.llm_fused import FusedDecoder
 from bot.adapters.llm_loading import check_precision, decoder_of, load_model, load_tokenizer, pick_device
+from bot.adapters.llm_outlook import windows_at_once, with_outlooks
 from bot.adapters.model_store import check_files, find_model, read_manifest
 from bot.config import ModelConfig
 from bot.core import prompt
@@ -103,18 +104,26 @@ class TransformersEngine:
         places = sorted(range(len(questions)), key=lambda at: questions[at].future_sessions)
         for sessions, group in groupby(places, key=lambda at: questions[at].future_sessions):
             choices = self._choices * sessions
-            room = self._decoder.window - len(prefix) - sum(1 + len(one.forced) for one in choices)
+            written = sum(1 + len(one.forced) for one in choices)
+            room = self._decoder.window - len(prefix) - written
             fitting = [at for at in group if len(asked[at]) <= room]
 
-            def answer(batch: Sequence[int], choices: Sequence[Choice] = choices) -> list[list[int]]:
-                return self._decoder.choose(prefix, [asked[at] for at in batch], choices)
+            def answer(
+                batch: Sequence[int], choices: Sequence[Choice] = choices, sessions: int = sessions
+            ) -> list[Forecast]:
+                picks, closes = self._picked(prefix, [asked[at] for at in batch], choices)
+                told = [
+                    self._told(questions[at], texts[at], fill_answer(pick, choices, sessions))
+                    for at, pick in zip(batch, picks, strict=True)
+                ]
+                return told if closes is None else with_outlooks(told, [questions[at].bars[-1] for at in batch], closes)
 
-            begun, written = time.perf_counter(), sum(1 + len(one.forced) for one in choices)
-            picks = self._in_batches(fitting, asked, answer)
+            begun = time.perf_counter()
+            given = self._in_batches(fitting, asked, answer, most=windows_at_once(sessions))
             seconds = (time.perf_counter() - begun) / max(1, len(fitting))
-            for at, pick in zip(fitting, picks, strict=True):
-                told = self._told(questions[at], texts[at], fill_answer(pick, choices, sessions))
+            for at, told in zip(fitting, given, strict=True):
                 # The shared beginning is read once for all, but counted in each: a batch of one has the same count.
+                # What bands read beside the answer is no text, and not counted.
                 answers[at] = replace(told, tokens=len(prefix) + len(asked[at]) + written, seconds=seconds)
         return answers
 
@@ -143,6 +152,14 @@ class TransformersEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def _picked(
+        self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], choices: Sequence[Choice]
+    ) -> tuple[list[list[int]], Tensor | None]:
+        """What is chosen for each prompt, and where bands are wanted the distributions of the closes."""
+        if self._config.bands:
+            return self._decoder.tell(prefix, prompts, choices)
+        return self._decoder.choose(prefix, prompts, choices), None
+
     def _label_scores(self, titles: Sequence[str]) -> Tensor:
         """The labels' log scores, titles x labels, in one pass; the shared beginning is read once for all."""
         prefix = self._encode(prompt.TUNED_MOOD_PREFIX if self._tuned else prompt.SENTIMENT_PREFIX, start=True)
@@ -162,17 +179,23 @@ class TransformersEngine:
         )
 
     def _in_batches(
-        self, places: Sequence[int], asked: Sequence[Sequence[int]], run: Callable[[Sequence[int]], Sequence[Result]]
+        self,
+        places: Sequence[int],
+        asked: Sequence[Sequence[int]],
+        run: Callable[[Sequence[int]], Sequence[Result]],
+        *,
+        most: int = FUSED_CALL,
     ) -> list[Result]:
-        """`run` over the `places` in `asked`, as many at once as suits the decoder.
+        """`run` over the `places` in `asked`, as many at once as suits the decoder, and at most `most`.
 
         The fused decoder makes its own batches of all it gets, and keeps the GPU busy in between.
         """
         if isinstance(self._decoder, FusedDecoder):
-            return in_batches(places, FUSED_CALL, run)
+            return in_batches(places, min(most, FUSED_CALL), run)
+        size = min(most, self._batch)
         if self._decoder.steady:
-            return steady_batches(places, [len(asked[at]) for at in places], self._batch, run)
-        return in_batches(places, self._batch, run)
+            return steady_batches(places, [len(asked[at]) for at in places], size, run)
+        return in_batches(places, size, run)
 
     def _encode(self, text: str, *, start: bool = False) -> list[int]:
         """Token ids of `text`; nothing in it can become a special token. `start` adds the model's own first token."""

@@ -150,6 +150,12 @@ class Journal:
         row = next(self.db.query("select decided_at from decisions where session = ?", [session.isoformat()]), None)
         return datetime.fromisoformat(row["decided_at"]) if row else None
 
+    def decision_inputs(self, session: date) -> dict[str, Any] | None:
+        """What the decision taken after `session` followed from, or None."""
+        row = next(self.db.query("select inputs from decisions where session = ?", [session.isoformat()]), None)
+        told: dict[str, Any] | None = json.loads(row["inputs"]) if row else None
+        return told
+
     def newest_decision(self) -> date | None:
         """The last session that was decided."""
         row = next(self.db.query("select max(session) as session from decisions"))

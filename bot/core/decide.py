@@ -22,8 +22,11 @@ from bot.core.portfolio import Portfolio
 from bot.core.rule import (
     BPS,
     KNOBS,
+    LATER_KNOBS,
+    NO_P_UP,
     NO_SENTIMENT,
     REASONS,
+    REFUSALS,
     SHIPPED,
     Book,
     Knobs,
@@ -35,6 +38,7 @@ from bot.core.rule import (
     View,
     plan_orders,
     rank_edges,
+    refusal,
     strategy_name,
 )
 from bot.errors import LookAheadError
@@ -42,6 +46,7 @@ from bot.errors import LookAheadError
 __all__ = [
     "BPS",
     "KNOBS",
+    "NO_P_UP",
     "NO_SENTIMENT",
     "REASONS",
     "Decision",
@@ -53,7 +58,7 @@ __all__ = [
 ]
 
 # What journals of before a thing was known are read with: their decisions must follow from what they hold.
-_RULES_OF_BEFORE: Final = {"take_profit_bps": 0, "max_holding_sessions": 0, "strategy": SHIPPED.name}
+_RULES_OF_BEFORE: Final = {"take_profit_bps": 0, "max_holding_sessions": 0, "strategy": SHIPPED.name, **LATER_KNOBS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +162,39 @@ def decision_from(inputs: Mapping[str, Any], strategy: Strategy = SHIPPED) -> De
                     sha256=_sha256(inputs, orders))  # fmt: skip
 
 
-def _planned(inputs: Mapping[str, Any], strategy: Strategy) -> tuple[Order, ...]:
-    """The strategy's orders, sells first, then by symbol."""
-    session, symbols = date.fromisoformat(inputs["day"]["session"]), inputs["day"]["symbols"]
-    n = len(symbols)
-    # Journals of before ex-rights were known have no reference: it was the close.
-    stocks = {"reference_x100": inputs["stocks"]["close_x100"], "held_sessions": [1] * n, **inputs["stocks"]}
-    cash = {"unsettled_twd": 0, **inputs["cash"]}
+def held_back(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """By symbol, why the shipped rule does not buy what its forecast says would pay; held stocks are left out.
+
+    What does not pay, what is not traded and what had no slot or cash left is no matter of explanation.
+    """
+    view, _, knobs = _view_of(inputs)
+    by_low = knobs.edge_from_low != 0
+    found = {}
+    for i, symbol in enumerate(inputs["day"]["symbols"]):
+        pays = view.target_x100[i] > 0 and view.edge_e8[i] >= knobs.entry_edge_bps * BPS
+        if not pays or view.tradable[i] == 0 or inputs["stocks"]["held_shares"][i]:
+            continue
+        if by_low and view.band_low_x100[i] == 0:
+            found[symbol] = "band not told"
+        elif by_low and view.low_edge_e8[i] < knobs.entry_edge_bps * BPS:
+            found[symbol] = "the band's lower end does not pay"
+        elif refusal(i, view, knobs):
+            found[symbol] = REFUSALS[refusal(i, view, knobs)]
+    return found
+
+
+def _view_of(inputs: Mapping[str, Any]) -> tuple[View, Rates, Knobs]:
+    """What a strategy is shown of recorded inputs, and the numbers that it goes by."""
+    n = len(inputs["day"]["symbols"])
+    # Journals of before ex-rights were known have no reference: it was the close. Where no model told them, there is no
+    # P(up) and no band.
+    stocks = {
+        "reference_x100": inputs["stocks"]["close_x100"],
+        "p_up_bps": [NO_P_UP] * n,
+        "band_low_x100": [0] * n,
+        **inputs["stocks"],
+    }
+    cash = inputs["cash"]
     rules = {**_RULES_OF_BEFORE, **inputs["rules"]}
     rates = Rates(cash["rate_e8"], cash["minimum_twd"])
     references = list(zip(stocks["reference_x100"], map(bool, stocks["etf"]), strict=True))
@@ -179,8 +210,23 @@ def _planned(inputs: Mapping[str, Any], strategy: Strategy) -> tuple[Order, ...]
         ranked=[0] * n,
         etf=stocks["etf"],
         tax_e8=stocks["tax_e8"],
+        p_up_bps=stocks["p_up_bps"],
+        band_low_x100=stocks["band_low_x100"],
+        low_edge_e8=[0] * n,
+        low_ranked=[0] * n,
+        banded=int(any(stocks["band_low_x100"])),
     )
     rank_edges(view, rates)
+    return view, rates, Knobs(*(rules[name] for name in KNOBS))
+
+
+def _planned(inputs: Mapping[str, Any], strategy: Strategy) -> tuple[Order, ...]:
+    """The strategy's orders, sells first, then by symbol."""
+    session, symbols = date.fromisoformat(inputs["day"]["session"]), inputs["day"]["symbols"]
+    n = len(symbols)
+    view, rates, knobs = _view_of(inputs)
+    stocks = {"held_sessions": [1] * n, **inputs["stocks"]}
+    cash = {"unsettled_twd": 0, **inputs["cash"]}
     held = [i for i in range(n) if stocks["held_shares"][i]]
     book = Book(
         held=held + [0] * (n - len(held)),
@@ -191,7 +237,6 @@ def _planned(inputs: Mapping[str, Any], strategy: Strategy) -> tuple[Order, ...]
     worth_twd = sum(stocks["close_x100"][i] * stocks["held_shares"][i] // 100 for i in held)
     purse = Purse(equity_twd=cash["cash_twd"] + worth_twd, spendable_twd=cash["cash_twd"] - cash["unsettled_twd"])
     planned = Orders([0] * n, [0] * n, [0] * n, [0] * n)
-    knobs = Knobs(*(rules[name] for name in KNOBS))
     count = strategy.plan(0, view, book, len(held), purse, rates, knobs, planned)
     orders = [
         Order(
@@ -215,6 +260,7 @@ def _inputs(
     """The strategy's arguments, as they are also stored and hashed: plain lists and integers."""
     tradable = [int(symbol in day.bars and symbol not in day.blocked) for symbol in symbols]
     held_of = held.positions
+    knobs = {name: getattr(rules, name) for name in KNOBS}
     return {
         "day": {"session": day.session.isoformat(), "symbols": symbols},
         "stocks": {
@@ -227,6 +273,7 @@ def _inputs(
             "held_cost_twd": [held_of[symbol].cost_twd if symbol in held_of else 0 for symbol in symbols],
             "etf": [int(is_etf(symbol)) for symbol in symbols],
             "tax_e8": [costs.tax_e8(symbol) for symbol in symbols],
+            **_spreads(symbols, day.forecasts),
         },
         "cash": {
             "cash_twd": held.cash_twd,
@@ -234,13 +281,36 @@ def _inputs(
             "minimum_twd": costs.minimum_twd,
             "pct": limit_pct_after(day.session),
         },
-        "rules": {**{name: getattr(rules, name) for name in KNOBS}, "strategy": strategy_name(rules.strategy)},
+        "rules": {
+            **{name: told for name, told in knobs.items() if told != LATER_KNOBS.get(name)},
+            "strategy": strategy_name(rules.strategy),
+        },
     }
+
+
+def _spreads(symbols: list[str], forecasts: Mapping[str, Forecast]) -> dict[str, list[int]]:
+    """P(up) and the bands' lower ends; nothing where no forecast tells one, so that such a decision is as it was."""
+    told = [forecasts.get(symbol) for symbol in symbols]
+    tables = {
+        "p_up_bps": ([p_up_bps(one) for one in told], NO_P_UP),
+        "band_low_x100": ([band_low_x100(one) for one in told], 0),
+    }
+    return {name: table for name, (table, untold) in tables.items() if set(table) - {untold}}
 
 
 def target_x100(forecast: Forecast | None) -> int:
     """The forecast's last close in hundredths, 0 for an abstention."""
     return 0 if forecast is None else to_x100(forecast.target.quantize(Decimal("0.01")))
+
+
+def p_up_bps(forecast: Forecast | None) -> int:
+    """The probability that the window ends above the last known close, in basis points; NO_P_UP where not told."""
+    return NO_P_UP if forecast is None or forecast.p_up is None else round(forecast.p_up * BPS)
+
+
+def band_low_x100(forecast: Forecast | None) -> int:
+    """The lower end of the last close's band in hundredths, 0 where it is not told."""
+    return 0 if forecast is None or not forecast.bands else to_x100(forecast.bands[-1].low.quantize(Decimal("0.01")))
 
 
 def _sha256(inputs: Mapping[str, Any], orders: Sequence[Order]) -> str:

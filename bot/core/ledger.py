@@ -29,7 +29,7 @@ Table = Sequence[Sequence[int]]
 class Tables(NamedTuple):
     """A market and its forecasts, sessions x stocks: what `View` and `Exchange` tell of each session.
 
-    `prepare` fills in the daily limits, `edge_e8` and `ranked`. `eventful` and `limit_pct` have an entry a
+    `prepare` fills in the daily limits, the edges and the ranks. `eventful`, `limit_pct` and `banded` have an entry a
     session, `etf` and `tax_e8` an entry a stock.
     """
 
@@ -52,6 +52,11 @@ class Tables(NamedTuple):
     limit_pct: Sequence[int]
     etf: Sequence[int]
     tax_e8: Sequence[int]
+    p_up_bps: Table
+    band_low_x100: Table
+    low_edge_e8: Sequence[MutableSequence[int]]
+    low_ranked: Sequence[MutableSequence[int]]
+    banded: Sequence[int]
 
 
 class Exchange(NamedTuple):
@@ -132,6 +137,11 @@ def view_of(now: int, tables: Tables) -> View:
         tables.ranked[now],
         tables.etf,
         tables.tax_e8,
+        tables.p_up_bps[now],
+        tables.band_low_x100[now],
+        tables.low_edge_e8[now],
+        tables.low_ranked[now],
+        tables.banded[now],
     )
 
 

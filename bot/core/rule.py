@@ -15,11 +15,12 @@ from bot.core.market import ceil_to_tick_x100, floor_to_tick_x100
 
 BPS: Final = 10_000
 NO_SENTIMENT: Final = -100_000  # below any real score in bps: "unknown", which neither filters nor sells
+NO_P_UP: Final = -1  # below any real probability in bps: not told
 NO_STOCK: Final = -1  # ends a session's row of `ranked`
 FORECAST_EDGE: Final = "forecast_edge"  # the name of the shipped rule
 
 # Why the rule ordered what it ordered; indexes into REASONS.
-_ENTER, _STOP, _EXIT_FORECAST, _EXIT_SENTIMENT, _TAKE_PROFIT, _MAX_HOLDING = 1, 2, 3, 4, 5, 6
+_ENTER, _STOP, _EXIT_FORECAST, _EXIT_SENTIMENT, _TAKE_PROFIT, _MAX_HOLDING, _ENTER_LOW = 1, 2, 3, 4, 5, 6, 7
 REASONS: Final = {
     _ENTER: "forecast pays after costs",
     _STOP: "stop",
@@ -27,6 +28,15 @@ REASONS: Final = {
     _EXIT_SENTIMENT: "bad news",
     _TAKE_PROFIT: "take profit",
     _MAX_HOLDING: "held for the longest time",
+    _ENTER_LOW: "the lower end of the forecast pays after costs",
+}
+
+# Why a stock that pays is not bought; indexes into REFUSALS.
+_BAD_NEWS, _P_UP_UNKNOWN, _P_UP_LOW = 1, 2, 3
+REFUSALS: Final = {
+    _BAD_NEWS: "bad news",
+    _P_UP_UNKNOWN: "P(up) not told",
+    _P_UP_LOW: "P(up) too low",
 }
 
 
@@ -47,6 +57,8 @@ class Rules:
     lot_shares: int
     take_profit_bps: int = 0
     max_holding_sessions: int = 0
+    min_p_up_bps: int = 0
+    edge_from_low: int = 0
     strategy: str = FORECAST_EDGE
 
     def __post_init__(self) -> None:
@@ -79,7 +91,12 @@ KNOB_RANGES: Final = {
     "lot_shares": (1, 1_000),
     "take_profit_bps": (0, 100 * BPS),
     "max_holding_sessions": (0, 10_000),
+    "min_p_up_bps": (0, BPS),
+    "edge_from_low": (0, 1),
 }
+# Knobs that came after decisions and trials had been recorded: left out of both while they are off, so that what was
+# recorded without them stays the same.
+LATER_KNOBS: Final = {"min_p_up_bps": 0, "edge_from_low": 0}
 
 
 class Knobs(NamedTuple):
@@ -98,6 +115,8 @@ class Knobs(NamedTuple):
     lot_shares: int
     take_profit_bps: int
     max_holding_sessions: int
+    min_p_up_bps: int
+    edge_from_low: int
 
 
 KNOBS: Final = Knobs._fields
@@ -111,7 +130,9 @@ class View(NamedTuple):
     or that we keep hands off. `target_x100` is 0 where the model abstained, `sentiment_bps` NO_SENTIMENT where nothing
     is known. `edge_e8` is the forecast return after the costs of the round trip in hundred-millionths; `ranked` holds
     the stocks that may be traded and have a forecast, best edge first (a tie: the one that stands first), then
-    NO_STOCK.
+    NO_STOCK. `p_up_bps` is the probability that the window ends above the close, NO_P_UP where it was not told;
+    `band_low_x100` the lower end of the last close's band, 0 where it was not; `banded` is 0 where none was told.
+    `low_edge_e8` and `low_ranked` are edges and ranks by that end.
     """
 
     close_x100: Sequence[int]
@@ -125,6 +146,11 @@ class View(NamedTuple):
     ranked: MutableSequence[int]
     etf: Sequence[int]
     tax_e8: Sequence[int]
+    p_up_bps: Sequence[int]
+    band_low_x100: Sequence[int]
+    low_edge_e8: MutableSequence[int]
+    low_ranked: MutableSequence[int]
+    banded: int
 
 
 class Book(NamedTuple):
@@ -175,32 +201,47 @@ class Strategy:
 
 
 def rank_edges(view: View, rates: Rates) -> None:
-    """Fill `edge_e8` and `ranked` of `view`, which follow from the rest."""
+    """Fill `edge_e8` and `ranked` of `view` and those of the bands' lower ends, which follow from the rest."""
+    rank_by(view.target_x100, view.edge_e8, view.ranked, view, rates)
+    if view.banded != 0:
+        rank_by(view.band_low_x100, view.low_edge_e8, view.low_ranked, view, rates)
+    elif len(view.low_ranked) > 0:
+        view.low_ranked[0] = NO_STOCK
+
+
+def rank_by(
+    target_x100: Sequence[int],
+    edges_e8: MutableSequence[int],
+    ranked: MutableSequence[int],
+    view: View,
+    rates: Rates,
+) -> None:
+    """Fill `edges_e8` and `ranked` by the return from the close to the target, where there is one."""
     n = len(view.etf)
     count = 0
     for i in range(n):
-        close, target = view.close_x100[i], view.target_x100[i]
-        view.edge_e8[i] = 0
-        view.ranked[i] = NO_STOCK
+        close, target = view.close_x100[i], target_x100[i]
+        edges_e8[i] = 0
+        ranked[i] = NO_STOCK
         if close > 0 and target > 0:
             # Whole costs of the round trip are taken off before ranking. 10^4 hundred-millionths are 1 bp.
             edge_e8 = (target - close) * 100_000_000 // close - 2 * rates.rate_e8 - view.tax_e8[i]
-            view.edge_e8[i] = edge_e8
+            edges_e8[i] = edge_e8
             if view.tradable[i] != 0:
-                view.ranked[count] = i - edge_e8 * n  # one number that sorts by edge, best first, then by place
+                ranked[count] = i - edge_e8 * n  # one number that sorts by edge, best first, then by place
                 count += 1
     gap = count // 2
     while gap > 0:  # Shell's sort: short, in place, and the same for numba
         for right in range(gap, count):
-            key = view.ranked[right]
+            key = ranked[right]
             place = right
-            while place >= gap and view.ranked[place - gap] > key:
-                view.ranked[place] = view.ranked[place - gap]
+            while place >= gap and ranked[place - gap] > key:
+                ranked[place] = ranked[place - gap]
                 place -= gap
-            view.ranked[place] = key
+            ranked[place] = key
         gap //= 2
     for place in range(count):
-        view.ranked[place] %= n
+        ranked[place] %= n
 
 
 def plan_orders(
@@ -217,7 +258,8 @@ def plan_orders(
 
     Returns are judged from the close, which has the coming dividend in it as the forecast has; limit prices count from
     the reference, at which the next session begins. Cash is what is on hand: proceeds of tonight's sells are not spent
-    before they settle, and a position that is being sold keeps its slot until it is gone.
+    before they settle, and a position that is being sold keeps its slot until it is gone. Purchases go by the forecast
+    itself or, with `edge_from_low`, by the lower end of its band; sales always go by the forecast.
     """
     count = 0
     for place in range(holdings):
@@ -233,18 +275,19 @@ def plan_orders(
             count += 1
 
     # Buys, best edge first.
+    edges_e8, ranked, entry = view.edge_e8, view.ranked, _ENTER
+    if rules.edge_from_low != 0:
+        edges_e8, ranked, entry = view.low_edge_e8, view.low_ranked, _ENTER_LOW
     slots = rules.top_k - holdings
     cash_left = purse.spendable_twd
     slot_twd = -1
     place = 0
     while slots > 0 and place < len(view.etf):
-        i = view.ranked[place]
+        i = ranked[place]
         place += 1
-        if i == NO_STOCK or view.edge_e8[i] < rules.entry_edge_bps * 10_000:
+        if i == NO_STOCK or edges_e8[i] < rules.entry_edge_bps * 10_000:
             break
-        if book.shares[i] != 0:
-            continue
-        if view.sentiment_bps[i] != NO_SENTIMENT and view.sentiment_bps[i] < rules.min_sentiment_bps:
+        if book.shares[i] != 0 or refusal(i, view, rules) != 0:
             continue
         if slot_twd < 0:
             slot_twd = min(max(purse.equity_twd, 0) * rules.invest_bps // BPS // rules.top_k, rules.max_order_twd)
@@ -255,11 +298,20 @@ def plan_orders(
             orders.stock[count] = i
             orders.shares[count] = shares
             orders.limit_x100[count] = limit
-            orders.reason[count] = _ENTER
+            orders.reason[count] = entry
             count += 1
             slots -= 1
             cash_left -= limit * shares // 100 + commission_twd(limit, shares, rates.rate_e8, rates.minimum_twd)
     return count
+
+
+def refusal(i: int, view: View, rules: Knobs) -> int:
+    """Why stock `i` is not bought although its forecast pays, 0 when nothing speaks against it."""
+    if view.sentiment_bps[i] != NO_SENTIMENT and view.sentiment_bps[i] < rules.min_sentiment_bps:
+        return _BAD_NEWS
+    if rules.min_p_up_bps > 0 and view.p_up_bps[i] < rules.min_p_up_bps:
+        return _P_UP_UNKNOWN if view.p_up_bps[i] == NO_P_UP else _P_UP_LOW
+    return 0
 
 
 def exit_reason(i: int, now: int, view: View, book: Book, rules: Knobs) -> int:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from typing import Final
 
 from bot.calendar import calendar_of
 from bot.config import Config
-from bot.core.decide import MarketDay, decide
+from bot.core.decide import MarketDay, decide, held_back
 from bot.core.exrights import references_x100
 from bot.core.portfolio import Portfolio, as_if_bought, unsettled_twd
+from bot.core.rule import FORECAST_EDGE
 from bot.core.sessions import LONGEST_BREAK_DAYS, next_session, sessions_since
 from bot.exrights_fetch import known_events
 from bot.moods import evening_moods
 from bot.stages.stage import Outcome, Ports
 from bot.strategies.registry import find_strategy
+
+TOLD_BACK: Final = 5  # stocks that were not bought, by name
 
 
 def decide_orders(session: date, ports: Ports, config: Config) -> Outcome:
@@ -35,8 +39,19 @@ def decide_orders(session: date, ports: Ports, config: Config) -> Outcome:
         ports.journal.record_decision(decision, ports.clock.now())
     planned = [one for one in ports.journal.orders() if one.order.decided == session]
     buys = sum(one.order.signed_shares > 0 for one in planned)
+    kept = _held_back(session, ports, config)
     unsure = "" if _is_settled(session, ports) else "; the book is not settled, so nothing is traded"
-    return Outcome(outcome="done", detail=f"{buys} to buy, {len(planned) - buys} to sell{unsure}")
+    return Outcome(outcome="done", detail=f"{buys} to buy, {len(planned) - buys} to sell{kept}{unsure}")
+
+
+def _held_back(session: date, ports: Ports, config: Config) -> str:
+    """In words, which stocks the forecast speaks for and how sure it is speaks against; "" where that is not asked."""
+    rules, inputs = config.rules, ports.journal.decision_inputs(session)
+    if inputs is None or rules.strategy != FORECAST_EDGE or not (rules.min_p_up_bps or rules.edge_from_low):
+        return ""
+    told = [f"{symbol} {why}" for symbol, why in held_back(inputs).items()]
+    more = f" and {len(told) - TOLD_BACK} more" if len(told) > TOLD_BACK else ""
+    return f"; not bought: {', '.join(told[:TOLD_BACK])}{more}" if told else ""
 
 
 def _held_sessions(session: date, held: Portfolio, ports: Ports) -> dict[str, int]:

@@ -12,6 +12,7 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from bot.core.rule import (
+    NO_P_UP,
     NO_SENTIMENT,
     Book,
     Knobs,
@@ -125,12 +126,17 @@ def _tried(plan: Plan) -> tuple[Any, Orders]:
         ranked=[0] * n,
         etf=[0] * n,
         tax_e8=[300_000] * n,
+        p_up_bps=[NO_P_UP] * n,
+        band_low_x100=[0] * n,
+        low_edge_e8=[0] * n,
+        low_ranked=[0] * n,
+        banded=0,
     )
     rates = Rates(142_500, 20)
     rank_edges(view, rates)
     held = list(_TRIAL["held"])
     book = Book(held=[1, 2, 0], shares=held, cost_twd=[0, 110_000, 20_000], opened=[0, -5, -9])
-    rules = Knobs(5, 50, -50, 800, -2_000, -6_000, 9_500, 20_000_000, 0, 0, 1_000, 0, 0)
+    rules = Knobs(5, 50, -50, 800, -2_000, -6_000, 9_500, 20_000_000, 0, 0, 1_000, 0, 0, 0, 0)
     orders = Orders([0] * n, [0] * n, [0] * n, [0] * n)
     count = plan(0, view, book, 2, Purse(10_120_000, 10_000_000), rates, rules, orders)
     return count, orders

@@ -97,3 +97,5 @@ def check(engine: TransformersEngine, questions: list[Question]) -> None:
     for one, answer in zip(questions, answers, strict=True):
         assert answer is not None
         assert answer_faults(answer, one.bars[-1], one.future_sessions) == [], one
+        assert len(answer.bands) == one.future_sessions
+        assert type(answer.p_up) is float

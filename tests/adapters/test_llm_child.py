@@ -60,6 +60,7 @@ def test_a_child_answers_dies_is_replaced_and_gives_its_memory_back(models: Path
 
     assert told
     assert (told.symbol, len(told.bars), told.model) == ("2330", 2, engine.model)
+    assert (len(told.bands), type(told.p_up)) == (2, float)
     assert len(moods) == 2
     assert first
 

@@ -125,6 +125,21 @@ def test_choices_are_the_same_merged_or_not_by_layers_or_fused(models: Path) -> 
     assert told[0] != Decoder(load_weights(str(models / "tiny"), "cpu")).choose(PREFIX, PROMPTS, choices)
 
 
+@pytest.mark.parametrize(("precision", "off"), [("float32", 1e-5), ("bf16", 0.0)])
+def test_what_is_read_of_the_closes_is_the_same_merged_or_not(models: Path, precision: str, off: float) -> None:
+    choices = answer_choices(make_tokenizer(1)) * 2
+    plain = Decoder(load_weights(str(models / "tiny"), "cpu", precision)).tell(PREFIX, PROMPTS, choices)
+    for make in (
+        lambda merge: decoder_of(adapted_model(models, "all", precision), 4, merge=merge),
+        lambda merge: FusedDecoder(adapted_model(models, "all", precision), rows=3, graphs=False, merge=merge),
+    ):
+        (picks, merged), (others, beside) = (make(merge).tell(PREFIX, PROMPTS, choices) for merge in (True, False))
+        assert picks == others
+        assert torch.allclose(merged, beside, rtol=0, atol=off)
+        assert torch.allclose(merged.sum(dim=-1), torch.ones(len(PROMPTS), 2), atol=1e-4)
+        assert (merged - plain[1]).abs().max() > 1e-3  # the adapter matters
+
+
 @pytest.mark.parametrize("kind", ["all", "some"])
 def test_in_bf16_merged_and_beside_are_the_same_to_the_last_bit(models: Path, kind: str) -> None:
     for make in (

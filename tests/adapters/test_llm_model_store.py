@@ -25,7 +25,8 @@ from bot.adapters.model_store import (
     verify,
 )
 from bot.errors import Refused
-from bot.llm_cli import model_app, read_titles
+from bot.llm_cli import model_app
+from bot.sentiment_view import read_titles
 
 
 @pytest.fixture

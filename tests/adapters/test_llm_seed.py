@@ -108,10 +108,13 @@ def test_its_answers_have_a_name_of_their_own(folder: Path) -> None:
         ChildEngine(told(folder, samples=5)).model,
         ChildEngine(told(folder, engine="unsloth")).model,
         ChildEngine(told(folder, engine="vllm", style="codes", samples=5)).model,
+        ChildEngine(told(folder, style="codes", bands=False)).model,
+        ChildEngine(told(folder, bands=False)).model,  # these never have bands of their own distribution
     }
     plain = min(names, key=len)
 
-    assert names == {plain, f"{plain}+seed", f"{plain}+seed.n5", f"{plain}+unsloth+seed", f"{plain}+vllm.n5"}
+    others = {"+seed", "+seed.n5", "+unsloth+seed", "+vllm.n5", "+nobands"}
+    assert names == {plain, *(f"{plain}{other}" for other in others)}
 
 
 def test_the_child_tells_the_reasons_too(folder: Path) -> None:

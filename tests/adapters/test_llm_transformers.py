@@ -22,6 +22,7 @@ from bot.adapters.llm_answer import UNEVEN, answer_choices, fill_answer, quantil
 from bot.adapters.llm_batches import in_batches  # noqa: E402
 from bot.adapters.llm_decoder import Decoder  # noqa: E402
 from bot.adapters.llm_loading import load_weights  # noqa: E402
+from bot.adapters.llm_outlook import windows_at_once  # noqa: E402
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
 from bot.adapters.sqlite_answers import named  # noqa: E402
 from bot.core import prompt  # noqa: E402
@@ -96,6 +97,34 @@ def test_a_tokenizer_that_cuts_numbers_otherwise_is_refused(digits: int) -> None
 def test_a_tokenizer_that_lacks_one_number_is_refused() -> None:
     with pytest.raises(Refused, match=re.escape(UNEVEN)):
         answer_choices(make_tokenizer(3, without=("512",)))
+
+
+# --- bands ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_forecast_carries_bands_and_p_up_and_is_the_same_without_them(
+    folder: Path, engine: TransformersEngine
+) -> None:
+    asked = [question(), question(symbol="0050", future=5), question(past=9, future=5)]
+    told = [one for one in engine.forecast(asked) if one]
+    plain = [one for one in engine_on(folder, bands=False).forecast(asked) if one]
+
+    assert [(one.bands, one.p_up) for one in plain] == [((), None)] * 3
+    assert [one.bars for one in told] == [one.bars for one in plain]
+    for one, which in zip(told, asked, strict=True):
+        etf = one.symbol == "0050"
+        assert one.p_up is not None
+        assert 0 < one.p_up < 1  # random weights are sure of nothing
+        lowest = highest = to_x100(which.bars[-1].close)
+        assert len(one.bands) == which.future_sessions
+        for band, told_bar in zip(one.bands, one.bars, strict=True):
+            lowest, highest = limit_down_x100(lowest, etf), limit_up_x100(highest, etf)
+            assert lowest <= to_x100(band.low) <= to_x100(told_bar.close) <= to_x100(band.high) <= highest
+
+
+def test_what_fits_memory_is_asked_at_once() -> None:
+    assert windows_at_once(5) * 5 * 1000 * 4 <= 256 * 2**20 < (windows_at_once(5) + 1) * 5 * 1000 * 4
+    assert windows_at_once(10**9) == 1
 
 
 # --- decoding ------------------------------------------------------------------------------------------------------

@@ -86,16 +86,20 @@ class SlowMarket:
     bars: list[dict[str, dict[str, Decimal]]]  # open, high, low, close, volume; absent: not traded
     reference: list[dict[str, Decimal]]
     targets: list[dict[str, Decimal]]
+    lows: list[dict[str, Decimal]]  # the lower ends of the forecasts' bands
+    likely: list[dict[str, int]]  # P(up) in bps
     moods: list[dict[str, int]]
     dividends: list[dict[str, Decimal]]  # TWD a share
     ratios: list[dict[str, Fraction]]  # new shares for an old one
-    gains: dict[tuple[int, str], int] = field(default_factory=dict)  # worked out once: fractions take their time
+    gains: dict[tuple[int, str, Decimal], int] = field(
+        default_factory=dict
+    )  # worked out once: fractions take their time
 
     def gain_e8(self, now: int, symbol: str, target: Decimal, close: Decimal) -> int:
         """The return to the target in hundred-millionths, cut."""
-        found = self.gains.get((now, symbol))
+        found = self.gains.get((now, symbol, target))
         if found is None:
-            found = self.gains[now, symbol] = int((Fraction(target) / Fraction(close) - 1) * 10**8 // 1)
+            found = self.gains[now, symbol, target] = int((Fraction(target) / Fraction(close) - 1) * 10**8 // 1)
         return found
 
     @classmethod
@@ -121,6 +125,14 @@ class SlowMarket:
             reference=[{symbol: price(tape.reference_x100, row, i) for i, symbol in named} for row in rows],
             targets=[
                 {symbol: price(tape.target_x100, row, i) for i, symbol in named if tape.target_x100[row, i]}
+                for row in rows
+            ],
+            lows=[
+                {symbol: price(tape.band_low_x100, row, i) for i, symbol in named if tape.band_low_x100[row, i]}
+                for row in rows
+            ],
+            likely=[
+                {symbol: int(tape.p_up_bps[row, i]) for i, symbol in named if tape.p_up_bps[row, i] >= 0}
                 for row in rows
             ],
             moods=[
@@ -202,8 +214,12 @@ class SlowLedger:
     def candidates(self, now: int) -> list[str]:
         """Stocks worth buying, best first. A return is told in whole hundred-millionths, cut."""
         edges = {}
-        for symbol, target in self.market.targets[now].items():
+        told = self.market.lows if self.knobs["edge_from_low"] else self.market.targets
+        least = self.knobs["min_p_up_bps"]
+        for symbol, target in told[now].items():
             if symbol not in self.market.bars[now] or symbol in self.lots:
+                continue
+            if least and self.market.likely[now].get(symbol, -1) < least:
                 continue
             mood = self.market.moods[now].get(symbol)
             if mood is not None and mood < self.knobs["min_sentiment_bps"]:

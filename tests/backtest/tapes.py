@@ -10,9 +10,9 @@ import pytest
 from builders import RATES, SHARED, days
 
 from backtest.history import History
-from backtest.tape import Tape, market_tape
+from backtest.tape import Tape, market_tape, untold
 from bot.core.market import floor_to_tick_x100, limit_down_x100, limit_up_x100
-from bot.core.rule import NO_SENTIMENT, Rules
+from bot.core.rule import NO_P_UP, NO_SENTIMENT, Rules
 
 KINDS = ["1101", "2330", "0050", "6669", "3008", "2884", "1216", "2412", "00878"]
 
@@ -70,8 +70,7 @@ def random_tape(seed: int, sessions: int = 60) -> Tape:
         **tables,
         dividend_e8=dividend,
         share_ratio_e8=ratio,
-        target_x100=np.zeros(shape, dtype=np.int64),
-        sentiment_bps=np.full(shape, NO_SENTIMENT, dtype=np.int64),
+        **untold(shape),
         etf=np.array([symbol.startswith("00") for symbol in KINDS], dtype=np.int64),
         tax_e8=np.array([RATES.tax_e8(symbol) for symbol in KINDS], dtype=np.int64),
     )
@@ -79,13 +78,18 @@ def random_tape(seed: int, sessions: int = 60) -> Tape:
 
 
 def with_forecasts(tape: Tape, seed: int, width: float = 0.03) -> Tape:
-    """Forecasts of a model that knows nothing, and moods for a third of the days."""
+    """Forecasts of a model that knows nothing, with bands and probabilities for most; moods for a third of the days."""
     chance = np.random.default_rng([seed, 7])
     shape = tape.close_x100.shape
     targets = (tape.close_x100 * (1 + chance.normal(0, width, shape))).astype(np.int64)
     silent = (chance.random(shape) < 0.1) | (tape.close_x100 == 0)
     moods = np.where(chance.random(shape) < 0.3, chance.integers(-10_000, 10_001, shape), NO_SENTIMENT)
-    return replace(tape, target_x100=np.where(silent, 0, np.maximum(targets, 1)), sentiment_bps=moods)
+    chance = np.random.default_rng([seed, 13])  # bands for most, and a probability for as many
+    lows = (targets * (1 - np.abs(chance.normal(0, width, shape)))).astype(np.int64)
+    lows = np.where(silent | (chance.random(shape) < 0.2), 0, np.maximum(lows, 1))
+    likely = np.where(silent | (chance.random(shape) < 0.2), NO_P_UP, chance.integers(0, 10_001, shape))
+    targets = np.where(silent, 0, np.maximum(targets, 1))
+    return replace(tape, target_x100=targets, sentiment_bps=moods, p_up_bps=likely, band_low_x100=lows)
 
 
 def random_rules(seed: int) -> Rules:
@@ -108,6 +112,8 @@ def random_rules(seed: int) -> Rules:
         lot_shares=1_000 if chance.random() < 0.6 else 1,
         take_profit_bps=between(0, 1) * between(200, 3_000),
         max_holding_sessions=between(0, 1) * between(1, 30),
+        min_p_up_bps=between(0, 1) * between(0, 9_000),
+        edge_from_low=between(0, 1),
     )
 
 

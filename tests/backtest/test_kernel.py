@@ -226,7 +226,7 @@ def test_a_set_outside_the_knobs_ranges_is_refused_by_name(knob: str, value: int
 
 
 def test_a_matrix_of_another_width_is_refused() -> None:
-    with pytest.raises(Refused, match="sets x 13 knobs"):
+    with pytest.raises(Refused, match="sets x 15 knobs"):
         play_many(random_tape(0), rules_matrix([RULES])[:, :5], options(0))
 
 
@@ -259,14 +259,18 @@ def test_knobs_and_rules_name_the_same_things_in_the_same_order() -> None:
 # --- look-ahead ---------------------------------------------------------------------------------------------
 
 
-def test_what_comes_later_changes_nothing_before() -> None:
-    tape = random_tape(5)
-    plain = play(tape, RULES, options(5))
+@pytest.mark.parametrize("knobs", [{}, {"min_p_up_bps": 4_000}, {"edge_from_low": 1, "entry_edge_bps": -500}])
+def test_what_comes_later_changes_nothing_before(knobs: dict[str, int]) -> None:
+    tape, rules = random_tape(5), replace(RULES, **knobs)
+    plain = play(tape, rules, options(5))
+    assert plain.fills
     for cut in (10, 25, 40):
         later = with_forecasts(tape, seed=99)
         mixed = replace(
             tape,
             target_x100=np.vstack([tape.target_x100[:cut], later.target_x100[cut:]]),
             sentiment_bps=np.vstack([tape.sentiment_bps[:cut], later.sentiment_bps[cut:]]),
+            p_up_bps=np.vstack([tape.p_up_bps[:cut], later.p_up_bps[cut:]]),
+            band_low_x100=np.vstack([tape.band_low_x100[:cut], later.band_low_x100[cut:]]),
         )
-        assert play(mixed, RULES, options(5)).equity_twd[: cut + 1] == plain.equity_twd[: cut + 1]
+        assert play(mixed, rules, options(5)).equity_twd[: cut + 1] == plain.equity_twd[: cut + 1]
