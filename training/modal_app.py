@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -60,8 +61,9 @@ image = image_of(ROOT) if modal.is_local() else modal.Image.debian_slim()
 
 
 @app.function(image=image, gpu="H100", volumes={RUNS: volume}, timeout=DAY_S, retries=3)
-def finetune(config: str, out: str, knobs: dict[str, Any]) -> dict[str, Any]:
+def finetune(config: str, out: str, knobs: dict[str, Any], revision: str) -> dict[str, Any]:
     """On the rented machine: see `fine_tune`."""
+    os.environ["TWTRADER_REVISION"] = revision
     try:
         return fine_tune(Path(RUNS), config, out, knobs)
     finally:
@@ -122,6 +124,8 @@ def checked(config: Path, dataset: Path, out: Path, knobs: str) -> tuple[Path, d
     check_name(out)
     if out.exists():
         raise Refused(f"{out}: is there already; the adapter would come back to it")
+    if knobs_of(told.train, named).start:
+        raise Refused("train.start is not sent: go on from an adapter where it lies")
     read_dataset(dataset)
     base = find_model(knobs_of(told.train, named).model, told.model.folder)
     check_files(base)
@@ -132,6 +136,7 @@ def checked(config: Path, dataset: Path, out: Path, knobs: str) -> tuple[Path, d
 def main(dataset: str, out: str, gpu: str = "H100", knobs: str = "", config: str = "config.toml") -> None:
     """Check here, send, train there on a `gpu` of this kind, and bring the adapter back to `out`."""
     from bot.adapters.adapter_store import check_base, read_adapter
+    from training.sft import revision
 
     here = Path(out)
     try:
@@ -142,7 +147,7 @@ def main(dataset: str, out: str, gpu: str = "H100", knobs: str = "", config: str
         batch.put_directory(dataset, f"/datasets/{here.name}")
         batch.put_directory(base, f"/models/{base.name}")
     text = Path(config).read_text(encoding="utf-8")
-    answer = finetune.with_options(gpu=gpu).remote(text, here.name, told)
+    answer = finetune.with_options(gpu=gpu).remote(text, here.name, told, revision())
     if "refused" in answer:
         raise SystemExit(f"twtrader: {answer['refused']}")
     fetch(volume, f"/{here.name}/adapter", here / "adapter")

@@ -94,6 +94,7 @@ def test_the_adapter_comes_back_file_by_file(tmp_path: Path) -> None:
         ({"knobs": '{"ranc": 4}'}, "--knobs: ranc: an object of"),
         ({"knobs": '{"rank": 0}'}, "`rank` must be at least 1"),
         ({"knobs": '{"model": "nix"}'}, "model nix is neither"),
+        ({"knobs": '{"start": "runs/x"}'}, "train.start is not sent"),
         ({"out": "runs/a b"}, "the folder's name becomes the adapter's"),
         ({"out": "data"}, "data: is there already"),
     ],
