@@ -7,6 +7,7 @@ than one when it is merged. It is exact: the mean of k changes of rank r is a ch
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -54,6 +55,7 @@ def average(folders: Sequence[Path], out: Path) -> AdapterManifest:
     # alpha / rank falls to a k-th of what it was with the same alpha: just the mean.
     shape = {**shapes[0], "r": rank, "lora_alpha": shapes[0]["lora_alpha"]}
     making = out.with_name(f".{out.name}.part")
+    shutil.rmtree(making, ignore_errors=True)  # what a kill left behind
     making.mkdir(parents=True)
     (making / PEFT_CONFIG).write_text(json.dumps(shape, indent=2))
     save_file(joined, making / WEIGHTS, metadata={"format": "pt"})

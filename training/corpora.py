@@ -20,6 +20,7 @@ from bot.core.prompt import LABELS
 from bot.errors import Refused
 
 PER_CLASS: Final = 300  # of fpb900, on each side
+VALID_PER_CLASS: Final = 50  # of fpb900, at most: of the negative ones four are left
 FPB900_SEED: Final = 42
 NEUTRAL_SCORE: Final = 0.1  # FiQA: -0.1 <= score < 0.1 is neutral; fits the labels of all 235 test rows
 _LINK: Final = re.compile(r"https?://\S+|www\.\S+", re.IGNORECASE)
@@ -45,13 +46,17 @@ class Removed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
-    """Two sides without a common text. `removed` counts what the train side lost; `licence` is of the texts."""
+    """Two sides without a common text. `removed` counts what the train side lost; `licence` is of the texts.
+
+    `valid` is for choosing; where it is empty, a part of the train side is taken for that.
+    """
 
     name: str
     licence: str
     train: tuple[Labelled, ...]
     test: tuple[Labelled, ...]
     removed: Removed
+    valid: tuple[Labelled, ...] = ()
 
 
 def load(name: str, folder: Path) -> Corpus:
@@ -141,13 +146,14 @@ def without_repeats(rows: Iterable[Labelled], test: Iterable[Labelled] = ()) -> 
 
 
 def _fpb900(folder: Path) -> Corpus:
-    """Financial PhraseBank, 300 of each label on each side, drawn with seed 42."""
+    """Financial PhraseBank, 300 of each label on each side, drawn with seed 42; up to 50 of the rest to choose by."""
     import numpy as np
 
     rows = read_labelled(folder / "fpb.csv", text="sentence")
     pool, removed = without_repeats(rows)
     train: list[Labelled] = []
     test: list[Labelled] = []
+    valid: list[Labelled] = []
     for label in LABELS:
         of_label = [one for one in pool if one.label == label]
         if len(of_label) < 2 * PER_CLASS:
@@ -156,7 +162,8 @@ def _fpb900(folder: Path) -> Corpus:
         order = np.random.RandomState(FPB900_SEED).permutation(len(of_label))
         test += [of_label[place] for place in order[:PER_CLASS]]
         train += [of_label[place] for place in order[PER_CLASS : 2 * PER_CLASS]]
-    return _published("fpb900", FPB_LICENCE, train, test, removed)
+        valid += [of_label[place] for place in order[2 * PER_CLASS : 2 * PER_CLASS + VALID_PER_CLASS]]
+    return replace(_published("fpb900", FPB_LICENCE, train, test, removed), valid=tuple(valid))
 
 
 def _fpb(folder: Path) -> Corpus:

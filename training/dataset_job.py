@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import chain
@@ -188,14 +188,15 @@ def market_of(config: Config, data: Path | None, since: date, until: date, reach
 def news_of(config: Config, headlines: Path | None, data: Path | None, market: Market) -> News | None:
     """Headlines as a question at the forecast's hour knows them; None where bars come from files and there are none."""
     symbols = {stock.symbol for stock in market.stocks}
-    if headlines is not None:
-        found = headlines_in(headlines, symbols)
-    elif data is None:
-        found = headlines_in_store(config.store.path, symbols)
-    else:
+    if headlines is None and data is not None:
         return None
+    return news_in(config, headlines, symbols)
+
+
+def news_in(config: Config, headlines: Path | None, symbols: Collection[str]) -> News:
+    """Headlines about `symbols` from a CSV, a folder of such or the database, as the forecast's hour knows them."""
     return News(
-        headlines=found,
+        headlines=headlines_in(headlines, symbols) if headlines else headlines_in_store(config.store.path, symbols),
         asked_at=config.timetable.at("forecast"),
         lookback_days=config.feeds.newsapi.lookback_days,
     )

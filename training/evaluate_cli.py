@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from training.dataset_cli import day_of
 
 if TYPE_CHECKING:
     from bot.config import Config
@@ -34,6 +37,11 @@ FutureOption = Annotated[int, typer.Option(min=0, help="Bars in an answer; 0 = a
 QuestionsOption = Annotated[int, typer.Option(min=0, help="About so many price questions; 0 = all unseen ones.")]
 SteadyOption = Annotated[int, typer.Option(min=0, help="Questions and headlines asked again alone and unmerged.")]
 BaselinesOption = Annotated[bool, typer.Option(help="Train an LSTM and boosted trees on the same cut.")]
+SinceOption = Annotated[str, typer.Option(help="Ask about no day before this one.")]
+UntilOption = Annotated[str, typer.Option(help="Ask about no day after this one.")]
+HeadlinesOption = Annotated[
+    Path | None, typer.Option(help="Tell what was known of the headlines in this CSV (time, title) or folder.")
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Write evaluation.json and CSV files into this folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 
@@ -56,6 +64,9 @@ class Wanted:
     questions: int
     steady: int
     baselines: bool
+    since: date = date.min
+    until: date = date.max
+    headlines: Path | None = None
 
 
 def evaluate_command(
@@ -74,6 +85,9 @@ def evaluate_command(
     questions: QuestionsOption = QUESTIONS,
     steady: SteadyOption = STEADY,
     baselines: BaselinesOption = True,
+    since: SinceOption = "",
+    until: UntilOption = "",
+    headlines: HeadlinesOption = None,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -98,6 +112,9 @@ def evaluate_command(
         questions=questions,
         steady=steady,
         baselines=baselines,
+        since=day_of(since) or date.min,
+        until=day_of(until) or date.max,
+        headlines=headlines,
     )
     told, _ = run_evaluation(config_for(context, base), wanted, out)
     if as_json:
@@ -166,6 +183,9 @@ def run_evaluation(config: Config, wanted: Wanted, out: Path | None) -> tuple[Ev
             future=wanted.future or config.model.future_sessions,
             most=wanted.questions,
             baselines=wanted.baselines,
+            since=wanted.since,
+            until=wanted.until,
+            headlines=wanted.headlines,
         )
     console = Console(stderr=True)
     with console.status("loading") as status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from bot.core.prompt import SENTIMENT_SUFFIX, TUNED_MOOD_PREFIX
 from bot.errors import Refused
 from training.corpora import CORPORA, Labelled, load, read_labelled, same_text
 from training.dataset import Dataset, read_dataset
+from training.dataset_job import news_in
 from training.evaluate import MoodSet, PriceSet, unseen_after
 from training.evaluation import HARD
 from training.hard_cases import hard_cases
@@ -59,8 +61,13 @@ def price_set(
     future: int,
     most: int,
     baselines: bool,
+    since: date = date.min,
+    until: date = date.max,
+    headlines: Path | None = None,
 ) -> PriceSet:
     """Questions after all that base and adapter can know of, from `folder` or, without one, from the store.
+
+    They are asked from `since` to `until`, and tell what was known of `headlines`, a CSV or a folder of such.
 
     Raises:
         Refused, DataMissing: there are no bars, or none late enough.
@@ -72,8 +79,10 @@ def price_set(
     known = read_known(config, folder)
     market = Market.of(known.bars, known.events)
     companies = {one.symbol: one for one in all_companies()}
-    after = unseen_after(config.model, manifest)
-    questions = unseen_questions(market, companies, after=after, past=past, future=future, most=most)
+    after = max(unseen_after(config.model, manifest), since - timedelta(days=1) if since > date.min else since)
+    news = news_in(config, headlines, frozenset(market.bars)) if headlines else None
+    told = {"past": past, "future": future, "most": most}
+    questions = unseen_questions(market, companies, after=after, until=until, news=news.known if news else None, **told)
     return PriceSet(market=market, questions=tuple(questions), baselines=baselines, signal=best_four_point)
 
 

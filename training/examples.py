@@ -178,9 +178,9 @@ def mood_examples(
 ) -> Iterator[Pair]:
     """Test sides as they are; of the train sides every text, without any text that stands in any test side.
 
-    `valid_share` of the train texts goes to validation, chosen by a hash of seed and text, so that a text stays where
-    it is when other corpora join. Dated ones go where their day belongs. `times` says by a corpus's name how often
-    each of its train texts is to be read; once where it says nothing.
+    A corpus brings its own texts for validation, or `valid_share` of its train texts goes there, chosen by a hash of
+    seed and text, so that a text stays where it is when other corpora join. Dated ones go where their day belongs.
+    `times` says by a corpus's name how often each of its train texts is to be read; once where it says nothing.
     """
     tested: set[str] = set()
     learned: list[Pair] = []
@@ -191,10 +191,10 @@ def mood_examples(
             tested.add(_key(record))
             yield split, record
     for corpus in corpora:
-        sides = (_undated_split(one, seed, valid_share) for one in corpus.train)
-        learned += [
-            (side, mood_record(one.text, one.label, corpus.name)) for side, one in zip(sides, corpus.train, strict=True)
-        ]
+        for one in corpus.train:
+            side: Split = "train" if corpus.valid else _undated_split(one, seed, valid_share)
+            learned.append((side, mood_record(one.text, one.label, corpus.name)))
+        learned += [("valid", mood_record(one.text, one.label, corpus.name)) for one in corpus.valid]
         for one in corpus.test:
             record = mood_record(one.text, one.label, corpus.name)
             tested.add(_key(record))

@@ -333,9 +333,9 @@ def finish(out: Path, config: Config, data: Dataset, base: Path, now: Progress) 
         windows=data.manifest.windows,
         licence=licence_of(data, knobs),
         made=datetime.now(UTC),
-        git=_revision(),
+        git=revision(),
         versions=_versions(),
-        scores={"valid_loss": now.best_loss} if now.best_step else {},
+        scores=_loss_of(now, knobs),
         sha256={},
     )
     write_adapter(making, told)
@@ -366,6 +366,15 @@ def _started_from(knobs: TrainConfig) -> list[AdapterManifest]:
     return [read_adapter_manifest(Path(knobs.start))] if knobs.start else []
 
 
+def _loss_of(now: Progress, knobs: TrainConfig) -> dict[str, float]:
+    """The validation loss of what came out, if it is known."""
+    if not now.best_step:
+        return {}
+    if knobs.keep == "best":
+        return {"valid_loss": now.best_loss}
+    return {"valid_loss": now.valid_loss} if now.valid_step == now.step else {}
+
+
 def _versions() -> dict[str, str]:
     told = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -374,7 +383,7 @@ def _versions() -> dict[str, str]:
     return told
 
 
-def _revision() -> str:
+def revision() -> str:
     """The revision of the code, with a + where it was changed since; "unknown" without git.
 
     On a machine that got the code without its history, TWTRADER_REVISION tells it.

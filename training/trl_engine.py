@@ -208,7 +208,7 @@ def _arguments(knobs: TrainConfig, out: Path, steps: int, steps_an_epoch: int, *
         save_strategy="steps",
         save_steps=every if judged else min(steps, 100),
         save_total_limit=2,
-        load_best_model_at_end=judged,
+        load_best_model_at_end=judged and knobs.keep == "best",
         restore_callback_states_from_checkpoint=True,  # how long early stopping has waited
         metric_for_best_model="eval_loss",
         greater_is_better=False,

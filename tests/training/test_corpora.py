@@ -36,6 +36,9 @@ def counts(rows):
 def test_the_900_split_has_300_of_each_label_on_each_side() -> None:
     corpus = load("fpb900", FOLDER)
     assert counts(corpus.train) == counts(corpus.test) == (300, 300, 300)
+    assert counts(corpus.valid) == (50, 50, 4)  # of 604 negative texts four are left
+    texts = [same_text(one.text) for one in (*corpus.train, *corpus.test, *corpus.valid)]
+    assert len(set(texts)) == 900 + 900 + 104
     assert load("fpb900", FOLDER) == corpus  # the draw is fixed
 
 

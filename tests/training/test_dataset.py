@@ -246,6 +246,16 @@ def corpus(name: str, train: list[tuple[str, str]], test: list[tuple[str, str]])
     return Corpus(name=name, licence="MIT", train=tuple(next(sides)), test=tuple(next(sides)), removed=Removed())
 
 
+def test_a_corpus_with_texts_to_choose_by_keeps_all_its_train_texts() -> None:
+    train = [(f"text {number}", "positive") for number in range(60)]
+    own = replace(corpus("one", train, [("c", "negative")]), valid=(Labelled("chosen by", "neutral"),))
+
+    sides = Counter(split for split, _ in mood_examples([own], [], None, 1, Counter()))
+
+    assert sides == {"train": 60, "valid": 1, "test": 1}
+    assert Counter(split for split, _ in mood_examples([replace(own, valid=())], [], None, 1, Counter()))["train"] < 60
+
+
 def test_a_text_of_one_corpus_test_side_is_learned_from_no_other() -> None:
     one = corpus("one", [("a", "positive"), ("b", "neutral")], [("c", "negative")])
     other = corpus("other", [("C.", "negative"), ("b", "positive"), ("d", "neutral")], [("A!", "positive")])

@@ -118,6 +118,17 @@ def test_fewer_questions_are_spread_over_all_days_and_all_stocks() -> None:
     assert max(per_stock) - min(per_stock) <= 2
 
 
+def test_questions_can_end_with_a_day_and_tell_the_news() -> None:
+    all_days = days(FIRST, 30)
+    told = {("2330", all_days[21]): ("台積電法說會",)}
+    asked = unseen_questions(
+        three(30), {}, after=all_days[19], until=all_days[22], past=5, future=2,
+        news=lambda symbol, session: told.get((symbol, session), ()),
+    )  # fmt: skip
+    assert sorted({one.as_of for one in asked}) == all_days[20:23]
+    assert [(one.company.symbol, one.as_of) for one in asked if one.context] == list(told)
+
+
 def test_no_unseen_day_is_said() -> None:
     with pytest.raises(DataMissing, match="no question 5:2 after 2030-01-01"):
         unseen_questions(three(30), {}, after=date(2030, 1, 1), past=5, future=2)

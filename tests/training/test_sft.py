@@ -289,6 +289,28 @@ def test_where_memory_runs_out_layers_are_computed_twice_and_nothing_is_counted_
         tune(tmp_path, data, "off", **knobs, checkpointing="off")
 
 
+def test_a_run_goes_on_from_an_adapter_and_the_last_state_can_be_kept(tmp_path: Path) -> None:
+    data = mood_dataset(tmp_path / "data")
+    first = tune(tmp_path, data, "first", epochs=10.0, keep="last")
+    last = read_log(tmp_path / "first/log.csv")[-1]
+    assert read_adapter(first.adapter).scores == {"valid_loss": pytest.approx(last["valid_loss"])}
+    assert torch.equal(
+        load_file(tmp_path / "first/state.safetensors")["model.blocks.1.down.down"],
+        load_file(first.adapter / WEIGHTS)["base_model.model.model.layers.1.mlp.down_proj.lora_A.weight"],
+    )
+    knobs = {"learning_rate": 1e-7, "epochs": 1.0, "batch": 18}
+    tune(tmp_path, data, "second", start=str(first.adapter), **knobs)
+    tune(tmp_path, data, "anew", **knobs)
+    assert losses_of(tmp_path / "second")[0] < losses_of(tmp_path / "anew")[0] / 2
+    for more, told in (
+        ({"rank": 2}, "rank, alpha or targets are not those"),
+        ({"engine": "trl"}, 'train.start needs train.engine = "fused"'),
+        ({"start": str(tmp_path)}, "no adapter.json there"),
+    ):
+        with pytest.raises(Refused, match=told):
+            tune(tmp_path, data, "refused", **{"start": str(first.adapter), **more})
+
+
 def test_a_loss_that_is_no_number_ends_the_run_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="the loss is no number any more"):
         tune(tmp_path, mood_dataset(tmp_path / "data"), learning_rate=1e30, clip=1e30, optimiser="sgd")
