@@ -224,10 +224,18 @@ class SinoPac:
         return trade.now(status=status, deals=deals, deal_quantity=done)
 
     def _refusal(self, trade: Trade) -> str:
-        if trade.shares < 0 and -trade.shares > self.shares.get(trade.contract.code, 0):
+        if trade.shares < 0 and -trade.shares > self._free_shares(trade.contract.code):
             return "集保賣出餘股數不足，餘股數 0 股"
         cost = round(trade.order.price * 100) * trade.shares // 100
         return "圈存失敗,餘額不足" if cost > self.bank_twd + sum(self.pending_twd[1:]) else ""
+
+    def _free_shares(self, code: str) -> int:
+        """What is held and not on sale already: the same share can't be sold by two orders."""
+        open_orders = (sj.OrderStatus.PreSubmitted, sj.OrderStatus.Submitted)
+        alive = [
+            one.shares for one in self.trades.values() if one.contract.code == code and one.status.status in open_orders
+        ]
+        return self.shares.get(code, 0) + sum(shares for shares in alive if shares < 0)
 
 
 def odd_answers() -> list[Any]:
