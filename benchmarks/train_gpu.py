@@ -51,7 +51,8 @@ def main() -> None:
     told = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     told.add_argument("what", choices=["one", "scale", "peer"])
     told.add_argument("--steps", type=int, default=16)
-    told.add_argument("--skip-peers", action="store_true")
+    told.add_argument("--peers", type=int, default=len(PEERS), help="so many of them, the owner's way first")
+    told.add_argument("--speedups", nargs="+", default=["off", "compile"], help="of ours")
     told.add_argument("--name", help="of one peer")
     told.add_argument("--folder", type=Path, help="where its model lies")
     asked = told.parse_args()
@@ -62,26 +63,29 @@ def main() -> None:
         print(f"rate {PEERS[asked.name](asked.folder)}", flush=True)
         return
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
-    rates: dict[str, float] = {} if asked.skip_peers else peers()
-    for speedup in ("off", "compile"):
+    rates: dict[str, float] = {}
+    for speedup in asked.speedups:
         rates[f"ours, {speedup}"] = ours(speedup, asked.steps)
+        print(f"ours, {speedup}: {rates[f'ours, {speedup}']:,.0f} tokens/s", flush=True)
         free()
+    rates |= peers(asked.peers)
     for name, rate in rates.items():
         length = OWNERS[0] if "owner" in name else OURS[0]
         print(f"{name}: {rate:,.0f} tokens/s, {WINDOWS} windows in {WINDOWS * length / rate:,.0f} s")
-    best = rates["ours, compile"]
+    best = max(rate for name, rate in rates.items() if name.startswith("ours"))
     print(f"ours: {best * BODY_FLOP / 1e12:.0f} TFLOP/s of the body alone")
     for name, rate in rates.items():
         if "owner" in name:
             print(f"an epoch is {OWNERS[0] / rate / (OURS[0] / best):.1f} x faster than by {name}")
 
 
-def peers() -> dict[str, float]:
-    """Each peer's tokens a second; one that fails is said and left out."""
+def peers(count: int) -> dict[str, float]:
+    """Tokens a second of the first `count` peers; one that fails is said and left out."""
     rates: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        save_model(Path(folder))
-        for name in PEERS:
+        if count:
+            save_model(Path(folder))
+        for name in list(PEERS)[:count]:
             command = [sys.executable, __file__, "peer", "--name", name, "--folder", folder]
             ran = subprocess.run(command, capture_output=True, text=True, check=False)
             rate = re.search(r"^rate (\S+)$", ran.stdout, re.MULTILINE)

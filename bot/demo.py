@@ -25,6 +25,7 @@ from bot.sandbox.settings import SandboxSettings
 STOCKS: Final = ("2317", "2330", "2357", "2382", "2454", "3231", "3711", "6488")
 SESSIONS: Final = (date(2025, 3, 3), date(2025, 3, 4))
 ACCOUNT: Final = "demo"
+ADAPTER: Final = Path(__file__).resolve().parents[1] / "training" / "adapters" / "smollm2-135m-tw"
 # The demo must show orders and fills within two sessions, so it trades on any forecast rise.
 EAGER: Final[dict[str, dict[str, Any]]] = {
     "store": {"path": "twtrader.db"},
@@ -50,7 +51,7 @@ def run_demo(config: Path, folder: Path) -> None:
         console.rule("[bold]a sandbox exchange on loopback")
         console.print(f"{sandbox.url} invents a market: prices, headlines, an order book. Nothing leaves this machine.")
         copy = folder / "config.toml"
-        eager = {**EAGER, "universe": {"file": universe.name}}
+        eager = {**EAGER, "universe": {"file": universe.name}, "model": {"adapter": str(ADAPTER)}}
         write_rehearsal_config(config, copy, sandbox.url, eager)
         console.rule(f"[bold]twtrader run --until {SESSIONS[-1]}")
         for line in _daemon(copy):
