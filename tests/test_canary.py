@@ -226,11 +226,12 @@ def leaves(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 EVERYTHING = """
-    import json, os, sys
-    import httpx, requests, rich.console, rich.table
-    import backtest.history, backtest.parity, bot.cli, bot.daemon, bot.prices, bot.status, bot.wiring
+    import gc, json, os, sys
+    import httpx, keyring, msgspec, pydantic, requests, rich.console, rich.table
+    import backtest.fill, backtest.history, backtest.lookahead_run, backtest.luck_run, backtest.parity, backtest.quality_run, bot.cli, bot.daemon, bot.prices, bot.status, bot.wiring
     import bot.adapters.exchange_ex_rights, bot.adapters.price_feed, bot.adapters.twstock_codes, bot.llm_cli
 
+    gc.freeze()  # the children need not look through what they share
     for words in json.load(sys.stdin):
         pid = os.fork()
         if not pid:
