@@ -45,7 +45,7 @@ def train_trl(
         Refused: the loss is no number any more.
     """
     model, tokenizer = _load_unsloth(path, knobs) if knobs.engine == "unsloth" else _load(path, knobs)
-    from transformers import EarlyStoppingCallback, TrainerCallback
+    from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)  # it fills rows, and nobody reads it
@@ -68,6 +68,7 @@ def train_trl(
         processing_class=tokenizer,
         callbacks=callbacks,
     )
+    trainer.remove_callback(PrinterCallback)  # `watch` tells
     states = out / STATES
     kept = whole_state(states)
     try:
@@ -229,8 +230,9 @@ def _can_pack(model: Any) -> bool:
 
 def _dataset(examples: Sequence[Tokens]) -> Any:
     """Token ids, and a mask that is 1 on the answer: the loss counts nothing else."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
 
+    disable_progress_bars()
     return Dataset.from_dict(
         {
             "input_ids": [list(one.ids) for one in examples],

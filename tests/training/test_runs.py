@@ -82,7 +82,7 @@ def test_the_weekly_analysis_from_end_to_end(tmp_path: Path) -> None:
     wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m bot --config {config} "$@"\n')
     wrapper.chmod(0o755)
     told = {"DATA": tmp_path / "bars", "NEWS": news, "OUT": tmp_path / "out", "MODEL": "tiny", "STEPS": "2"}
-    told |= {"QUESTIONS": "4", "CUT": "2024-05-31", "VALID": "2024-06-28", "MAX_LENGTH": "512"}
+    told |= {"QUESTIONS": "4", "CUT": "2024-05-31", "VALID": "2024-06-28", "MAX_LENGTH": "512", "TOKENS": "8"}
     environment = {name: str(value) for name, value in told.items()}
     environment |= {"PATH": f"{wrapper.parent}:{os.environ['PATH']}", "PYTHONPATH": str(REPO), "HOME": str(tmp_path)}
     environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "200"}

@@ -15,7 +15,7 @@ MODEL=${MODEL:-smollm2-135m}
 STEPS=${STEPS:-0}            # 0: three epochs
 QUESTIONS=${QUESTIONS:-20}   # answered side by side
 CUT=${CUT:-2024-06-28} VALID=${VALID:-2024-10-31}
-MAX_LENGTH=${MAX_LENGTH:-1536}
+MAX_LENGTH=${MAX_LENGTH:-1536} TOKENS=${TOKENS:-300}  # of an example; of a free answer
 
 [ -d "$OUT/data" ] || twtrader train dataset --out "$OUT/data" --data "$DATA" --windows "" --analysis \
   --headlines "$NEWS" --cut "$CUT" --valid-until "$VALID" ${TEACHER:+--teacher "$TEACHER"}
@@ -23,4 +23,5 @@ MAX_LENGTH=${MAX_LENGTH:-1536}
 [ -d "$OUT/weekly/adapter" ] || twtrader train sft "$OUT/data" --out "$OUT/weekly" --model "$MODEL" \
   --max-length "$MAX_LENGTH" --epochs 3 --batch 16 --learning-rate 2e-4 --patience 3 --evals-per-epoch 2 --max-steps "$STEPS"
 
-twtrader train answers --adapter "$OUT/weekly/adapter" --dataset "$OUT/data" --base "$MODEL" --count "$QUESTIONS"
+twtrader train answers --adapter "$OUT/weekly/adapter" --dataset "$OUT/data" --base "$MODEL" --count "$QUESTIONS" \
+  --tokens "$TOKENS"
