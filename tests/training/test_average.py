@@ -50,6 +50,7 @@ def test_the_mean_of_two_adapters_is_exact(folders: list[Path], tmp_path: Path) 
         assert not torch.equal(first[name], second[name])
         assert torch.allclose(told, (first[name] + second[name]) / 2, atol=1e-9)
     assert read_adapter(tmp_path / "mean").name == "mean"
+    assert average(folders, tmp_path / "run" / "adapter").name == "run"
 
 
 def test_adapters_that_do_not_fit_together_are_refused(folders: list[Path], tmp_path: Path) -> None:

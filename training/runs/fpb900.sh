@@ -16,7 +16,7 @@ STEADY=${STEADY:-200}
 [ -d "$OUT/data" ] || twtrader train dataset --out "$OUT/data" --windows "" --corpora fpb900 --texts "$TEXTS"
 
 [ -d "$OUT/fpb900/adapter" ] || twtrader train sft "$OUT/data" --out "$OUT/fpb900" --model "$MODEL" \
-  --epochs 5 --batch 8 --learning-rate 5e-4 --rank 16 --alpha 32 --max-steps "$STEPS"
+  --epochs 5 --batch 16 --learning-rate 5e-4 --rank 16 --alpha 32 --keep last --max-steps "$STEPS"
 
 twtrader train evaluate --adapter "$OUT/fpb900/adapter" --base "$MODEL" --corpus fpb900 --texts "$TEXTS" \
   --steady "$STEADY" --out "$OUT/evaluation"
