@@ -83,9 +83,17 @@ class Answer:
             yield f"{told.model} was trained until {told.trained_until}: it may know what came, so this proves nothing"
         if not told.bands:
             yield "the model tells no band"
+        elif reads_too_narrow(told.model):
+            yield "with an adapter the band is too narrow: see docs/bands.md"
         if self.went_ex:
             days = ", ".join(map(str, self.went_ex))
             yield f"what came is told in the prices of {told.as_of}: {self.company.symbol} went ex on {days}"
+
+
+def reads_too_narrow(model: str) -> bool:
+    """Whether `model` names an adapter whose bands are read off its probabilities; vLLM's come from whole paths."""
+    ways = model.split("+")[1:]
+    return any("@" in one for one in ways) and not any(one.startswith("vllm") for one in ways)
 
 
 def p_up_words(forecast: Forecast) -> str:
