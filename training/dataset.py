@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from bot.errors import Refused
-from training.corpora import same_text
+from training.labelled import same_text
 
 Split = Literal["train", "valid", "test"]
 Form = Literal["pairs", "chat", "csv"]
