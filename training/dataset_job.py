@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from bot.config import TAIPEI, Config
-from bot.core.prompt import COLUMNS
+from bot.core.prompt import COLUMNS, FIELDS
 from bot.errors import Refused
 from bot.universe import load_universe
 from training.analysis import PAST_CLOSES, WEEK_SESSIONS
@@ -32,7 +32,7 @@ class Job:
     out: Path
     data: Path | None = None
     windows: tuple[Window, ...] = ()
-    columns: tuple[str, ...] = ("open", "high", "low", "close")
+    columns: tuple[str, ...] = FIELDS
     headlines: Path | None = None
     context: Context = "none"
     masked: bool = False
