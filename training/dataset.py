@@ -23,7 +23,7 @@ import msgspec
 
 from bot.core.prompt import LANGUAGE
 from bot.errors import Refused
-from training.corpora import same_text
+from training.labelled import same_text
 
 Split = Literal["train", "valid", "test"]
 Form = Literal["pairs", "chat", "csv"]

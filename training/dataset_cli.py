@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from bot.config import Config
 
 
-CORPORA_HELP = "Labelled corpora: of fpb900,fpb,tfns,fiqa. `fpb-` is without neutral texts, `fiqa*2` is read twice."
+CORPORA_HELP = (
+    "Labelled corpora: of own,own_zh,own_en,fpb900,fpb,tfns,fiqa; fpb- leaves neutral texts out, fiqa*2 reads twice."
+)
 
 
 def dataset_command(
@@ -34,13 +36,8 @@ def dataset_command(
     masked: Annotated[bool, typer.Option("--masked", help="Hide names, codes and days in price questions.")] = False,
     analysis: Annotated[bool, typer.Option("--analysis", help="Add questions on each week with its outcome.")] = False,
     teacher: Annotated[Path | None, typer.Option(help="A teacher's answers: analyses and labelled headlines.")] = None,
-    corpora: Annotated[
-        str,
-        typer.Option(
-            help="Labelled corpora: of fpb900,fpb,tfns,fiqa; fpb- leaves neutral texts out, fiqa*2 reads twice."
-        ),
-    ] = "",
-    texts: Annotated[Path | None, typer.Option(help="The folder of the corpora.")] = None,
+    corpora: Annotated[str, typer.Option(help=CORPORA_HELP)] = "",
+    texts: Annotated[Path | None, typer.Option(help="The folder of the published corpora.")] = None,
     labelled: Annotated[Path | None, typer.Option(help="Your own labelled CSV, JSON or JSONL to learn from.")] = None,
     labelled_test: Annotated[Path | None, typer.Option(help="The same to test on, without a common text.")] = None,
     valid_share: Annotated[float, typer.Option(help="Share of undated train texts that validates.")] = 0.1,

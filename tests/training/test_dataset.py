@@ -19,7 +19,6 @@ from bot.config import TAIPEI
 from bot.core.forecast import Article
 from bot.core.prompt import LABELS
 from bot.errors import Refused
-from training.corpora import Corpus, Labelled, Removed, same_text
 from training.dataset import (
     FORMS,
     MANIFEST,
@@ -34,6 +33,7 @@ from training.dataset import (
 )
 from training.dataset_job import Job, make_dataset
 from training.examples import Dated, mood_examples, mood_record
+from training.labelled import Corpus, Labelled, Removed, same_text
 from training.market_data import Headlines
 from training.windows import Window
 
@@ -458,7 +458,7 @@ def test_context_tells_headlines_of_the_days_before_and_none_from_the_evening_af
         (Job(out=Path("new")), "nothing to make examples of"),
         (Job(out=Path("new"), windows=WINDOWS, columns=("open", "close")), "in this order"),
         (Job(out=Path("new"), windows=WINDOWS, embargo=5), "shorter than the longest answer, 20 sessions"),
-        (Job(out=Path("new"), corpora=("tfns",)), "--corpora needs --texts"),
+        (Job(out=Path("new"), corpora=("tfns",)), "corpus tfns: say with --texts"),
         (Job(out=Path("new"), labelled=Path("x.csv")), "--labelled and --labelled-test go together"),
         (Job(out=Path("new"), windows=WINDOWS, data=Path("absent")), "no such folder of bars"),
     ],
