@@ -112,7 +112,8 @@ def read_day_answers() -> None:
 
     from bot.adapters import tpex_bulk, twse_bulk
     from bot.ports import Company
-    from bot.sandbox.exchange import mi_index, tpex_day
+    from bot.sandbox.tpex_payloads import tpex_day
+    from bot.sandbox.twse_payloads import mi_index
 
     chance = random.Random(1)
     stocks = [(f"{1000 + number}", quotes(chance, 100_00, [DAY])[0]) for number in range(EVENING_ROWS // 2)]
