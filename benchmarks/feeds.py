@@ -69,7 +69,7 @@ def store_an_evening(folder: Path) -> None:
     from bot.adapters.sqlite_bars import BarStore
     from bot.adapters.sqlite_open import open_database
     from bot.config import TAIPEI
-    from bot.core.check import Reading, Row
+    from bot.core.feed_rows import Reading, Row
     from bot.prices import Gate
 
     chance = random.Random(1)

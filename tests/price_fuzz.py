@@ -39,8 +39,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bot.adapters import tpex_bulk, twse_bulk
 from bot.adapters.twstock_bars import Asked, TwstockBars
 from bot.config import ExchangeFeedConfig, FeedsConfig, NewsFeedConfig, RssConfig
-from bot.core.check import Known, Last, Reading, Row, check_rows
+from bot.core.check import check_rows
+from bot.core.feed_rows import Reading, Row
 from bot.core.market import floor_to_tick_x100, limit_down_x100, limit_up_x100
+from bot.core.row_rules import Known, Last
 from bot.errors import BotError
 from bot.ports import Company
 from bot.sandbox.market import Quote
