@@ -39,7 +39,7 @@ from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
 from bot.adapters.model_store import find_model, weights_sha256  # noqa: E402
 from bot.config import ModelConfig, load_config  # noqa: E402
 from bot.core.forecast import Forecast, Sentiment  # noqa: E402
-from bot.core.prompt import FIELDS  # noqa: E402
+from bot.core.prompt import FIELDS, LANGUAGE  # noqa: E402
 from bot.ports import Question  # noqa: E402
 
 LIMIT = 0.005
@@ -197,6 +197,7 @@ def make_adapter(base: Path, folder: Path) -> None:
     manifest = AdapterManifest(
         name="random", base=base.name, base_sha256=weights_sha256(base), trained_until=date(2020, 1, 1), mood="shown",
         columns=FIELDS, windows=(), licence="none", made=datetime.now(UTC), git="", versions={}, scores={}, sha256={},
+        language=LANGUAGE,
     )  # fmt: skip
     write_adapter(folder, manifest)
 

@@ -1,76 +1,58 @@
-"""Labelled texts: the published sentiment corpora, and any labelled CSV or JSON file.
+"""The corpora by name: those that others published, from files in a folder, and our own, which come with the package.
 
-A corpus is a train side and a test side that share no text. The published test sides stay as they were published;
-what they share with the train side is taken out of the train side, and counted.
+The published test sides stay as they were published; what they share with the train side is taken out of the train
+side, and counted.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from bot.core.prompt import LABELS
 from bot.errors import Refused
+from training.labelled import (
+    Corpus,
+    Labelled,
+    Removed,
+    check_sides,
+    labelled_row,
+    read_labelled,
+    rows_in,
+    without_repeats,
+)
+from training.own_headlines import own
 
 PER_CLASS: Final = 300  # of fpb900, on each side
 VALID_PER_CLASS: Final = 50  # of fpb900, at most: of the negative ones four are left
 FPB900_SEED: Final = 42
+FPB_LICENCE: Final = "CC BY-NC-SA 3.0"
 NEUTRAL_SCORE: Final = 0.1  # FiQA: -0.1 <= score < 0.1 is neutral; fits the labels of all 235 test rows
-_LINK: Final = re.compile(r"https?://\S+|www\.\S+", re.IGNORECASE)
 _FIQA_INPUT: Final = re.compile(r"\nInput: (.*)\nAnswer: ?$", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A text and its mood, one of LABELS."""
-
-    text: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
-    """Texts taken out of a train side: also in the test side, there before, or there with two labels (all of them)."""
-
-    in_test: int = 0
-    repeated: int = 0
-    contradicted: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Corpus:
-    """Two sides without a common text. `removed` counts what the train side lost; `licence` is of the texts.
-
-    `valid` is for choosing; where it is empty, a part of the train side is taken for that.
-    """
-
-    name: str
-    licence: str
-    train: tuple[Labelled, ...]
-    test: tuple[Labelled, ...]
-    removed: Removed
-    valid: tuple[Labelled, ...] = ()
-
-
-def load(name: str, folder: Path) -> Corpus:
-    """The published corpus `name` (one of CORPORA) from the files in `folder`.
+def load(name: str, folder: Path | None = None) -> Corpus:
+    """The corpus `name`, one of CORPORA; a published one from the files in `folder`.
 
     Raises:
-        Refused: an unknown name, an absent or unreadable file, a label outside LABELS, or an empty side.
+        Refused: an unknown name, no folder for a published one, an absent or unreadable file, a label outside LABELS,
+            or an empty side.
     """
-    if name not in CORPORA:
+    if name in OWN:
+        return OWN[name]()
+    if name not in PUBLISHED:
         raise Refused(f"{name!r} is no corpus; there are {', '.join(sorted(CORPORA))}")
-    return CORPORA[name](folder)
+    if folder is None:
+        raise Refused(f"corpus {name}: say with --texts in which folder its files lie")
+    return PUBLISHED[name](folder)
 
 
-def load_as(asked: str, folder: Path) -> tuple[Corpus, int]:
+def load_as(asked: str, folder: Path | None = None) -> tuple[Corpus, int]:
     """A corpus by NAME, and how often its train side is to be read: `fiqa*2` twice, `fpb-` without its neutral texts.
 
     Raises:
@@ -85,64 +67,7 @@ def load_as(asked: str, folder: Path) -> tuple[Corpus, int]:
     return corpus, int(told["times"] or 1)
 
 
-def read_labelled(path: Path, *, text: str = "text", label: str = "label") -> list[Labelled]:
-    """The rows of a CSV, JSON (a list of objects) or JSONL file, its columns named by `text` and `label`.
-
-    Raises:
-        Refused: names the file, and the row that has no such column, no text, or a label outside LABELS.
-    """
-    return [_labelled(path, number, row, text, label) for number, row in enumerate(_rows(path), start=1)]
-
-
-def corpus_of(name: str, train: Sequence[Labelled], test: Sequence[Labelled], licence: str = "unknown") -> Corpus:
-    """A user's own two sides, as they are.
-
-    Raises:
-        Refused: a side is empty, or a text stands on both.
-    """
-    _check_sides(name, train, test)
-    shared = {same_text(one.text) for one in test}
-    both = next((one.text for one in train if same_text(one.text) in shared), None)
-    if both is not None:
-        raise Refused(f"{name}: a text stands in the train side and in the test side: {both[:60]!r}")
-    return Corpus(name=name, licence=licence, train=tuple(train), test=tuple(test), removed=Removed())
-
-
-def same_text(text: str) -> str:
-    """Texts that are equal in this are one text: links, case, width, blanks and punctuation make no difference."""
-    folded = unicodedata.normalize("NFKC", _LINK.sub("", text)).casefold()
-    return "".join(char for char in folded if char.isalnum())
-
-
-def label_of_score(score: float) -> str:
-    """The mood of a FiQA score, -1 to 1."""
-    if score < -NEUTRAL_SCORE:
-        return "negative"
-    return "positive" if score >= NEUTRAL_SCORE else "neutral"
-
-
-def without_repeats(rows: Iterable[Labelled], test: Iterable[Labelled] = ()) -> tuple[list[Labelled], Removed]:
-    """`rows` each text once, without those of `test` and without those that stand there with two labels."""
-    taken = {same_text(one.text) for one in test}
-    labels: dict[str, set[str]] = defaultdict(set)
-    kept: dict[str, Labelled] = {}
-    in_test = 0
-    seen = 0
-    for one in rows:
-        key = same_text(one.text)
-        if key in taken:
-            in_test += 1
-            continue
-        seen += 1
-        labels[key].add(one.label)
-        kept.setdefault(key, one)
-    agreed = [one for key, one in kept.items() if len(labels[key]) == 1]
-    # Of a text with two labels all rows go; the first of them counts as contradicted, the others as repeats of it.
-    contradicted = len(kept) - len(agreed)
-    return agreed, Removed(in_test=in_test, repeated=seen - len(kept), contradicted=contradicted)
-
-
-# --- the published corpora -----------------------------------------------------------------------------------------
+# --- the published ones ---------------------------------------------------------------------------------------------
 
 
 def _fpb900(folder: Path) -> Corpus:
@@ -170,11 +95,11 @@ def _fpb(folder: Path) -> Corpus:
     """Financial PhraseBank in the split that FinGPT and BloombergGPT are compared on."""
     path = folder / "fpb.csv"
     sides: dict[str, list[Labelled]] = {"train": [], "test": []}
-    for number, row in enumerate(_rows(path), start=1):
+    for number, row in enumerate(rows_in(path), start=1):
         side = row.get("split_fingpt")
         if side not in sides:
             raise Refused(f"{path} row {number}: `split_fingpt` is {side!r}, neither train nor test")
-        sides[side].append(_labelled(path, number, row, "sentence", "label"))
+        sides[side].append(labelled_row(path, number, row, "sentence", "label"))
     train, removed = without_repeats(sides["train"], sides["test"])
     return _published("fpb", FPB_LICENCE, train, sides["test"], removed)
 
@@ -191,9 +116,11 @@ def _fiqa(folder: Path) -> Corpus:
     """FiQA-SA headlines and posts, without the texts of the 235-row test set."""
     path = folder / "fiqa_test.jsonl"
     test = []
-    for number, row in enumerate(_rows(path), start=1):
+    for number, row in enumerate(rows_in(path), start=1):
         asked = _FIQA_INPUT.search(str(row.get("context")))
-        test.append(_labelled(path, number, {"text": asked and asked[1], "label": row.get("target")}, "text", "label"))
+        test.append(
+            labelled_row(path, number, {"text": asked and asked[1], "label": row.get("target")}, "text", "label")
+        )
     rows = [row for file in ("fiqa_headline.json", "fiqa_post.json") for row in fiqa_scored(folder / file)]
     train, removed = without_repeats((Labelled(text, label_of_score(score)) for text, score in rows), test)
     return _published("fiqa", "unknown (WWW '18 open challenge; research use)", train, test, removed)
@@ -216,50 +143,29 @@ def fiqa_scored(path: Path) -> list[tuple[str, float]]:
         raise Refused(f"{path}: no FiQA file: {wrong}") from wrong
 
 
-FPB_LICENCE: Final = "CC BY-NC-SA 3.0"
-CORPORA: Final[Mapping[str, Callable[[Path], Corpus]]] = {"fpb900": _fpb900, "fpb": _fpb, "tfns": _tfns, "fiqa": _fiqa}
+def label_of_score(score: float) -> str:
+    """The mood of a FiQA score, -1 to 1."""
+    if score < -NEUTRAL_SCORE:
+        return "negative"
+    return "positive" if score >= NEUTRAL_SCORE else "neutral"
 
 
 def _published(
     name: str, licence: str, train: Sequence[Labelled], test: Sequence[Labelled], removed: Removed
 ) -> Corpus:
-    _check_sides(name, train, test)
+    check_sides(name, train, test)
     return Corpus(name=name, licence=licence, train=tuple(train), test=tuple(test), removed=removed)
 
 
-def _check_sides(name: str, train: Sequence[Labelled], test: Sequence[Labelled]) -> None:
-    for side, rows in (("train", train), ("test", test)):
-        if not rows:
-            raise Refused(f"{name}: the {side} side is empty")
-
-
-def _labelled(path: Path, number: int, row: Mapping[str, Any], text: str, label: str) -> Labelled:
-    """A row as a value; blanks around both and the case of the label make no difference."""
-    absent = [column for column in (text, label) if row.get(column) is None]
-    if absent:
-        raise Refused(f"{path} row {number}: no column {', '.join(absent)}")
-    told, mood = str(row[text]).strip(), str(row[label]).strip().casefold()
-    if not told:
-        raise Refused(f"{path} row {number}: `{text}` is empty")
-    if mood not in LABELS:
-        raise Refused(f"{path} row {number}: label {str(row[label])[:40]!r} is none of {', '.join(LABELS)}")
-    return Labelled(told, mood)
-
-
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The rows of a table by column.
-
-    Raises:
-        Refused: it can't be read, or isn't a table.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix == ".csv":
-                yield from csv.DictReader(file)
-                return
-            rows = [json.loads(line) for line in file if line.strip()] if path.suffix == ".jsonl" else json.load(file)
-    except (OSError, ValueError, csv.Error, RecursionError) as wrong:
-        raise Refused(f"{path}: {wrong}") from wrong
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Refused(f"{path}: a list of objects is wanted")
-    yield from rows
+PUBLISHED: Final[Mapping[str, Callable[[Path], Corpus]]] = {
+    "fpb900": _fpb900,
+    "fpb": _fpb,
+    "tfns": _tfns,
+    "fiqa": _fiqa,
+}
+OWN: Final[Mapping[str, Callable[[], Corpus]]] = {
+    "own": own,
+    "own_en": partial(own, "en"),
+    "own_zh": partial(own, "zh-TW"),
+}
+CORPORA: Final = (*PUBLISHED, *OWN)

@@ -21,8 +21,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from bot.core.prompt import LANGUAGE
 from bot.errors import Refused
-from training.corpora import same_text
+from training.labelled import same_text
 
 Split = Literal["train", "valid", "test"]
 Form = Literal["pairs", "chat", "csv"]
@@ -109,6 +110,7 @@ class Manifest:
     sources: tuple[Source, ...]
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
+    language: int = 1  # prompt.LANGUAGE of its questions; files that do not say were 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +250,7 @@ def _write(
         sources=sources(),
         counts={split: dict(writer.counts) for split, writer in writers.items()},
         sha256={file_of(folder, split, manifest.form).name: one.hash.hexdigest() for split, one in writers.items()},
+        language=LANGUAGE,
     )
     (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
     return told
@@ -306,13 +309,17 @@ def read_dataset(folder: Path) -> Dataset:
     """The dataset in `folder`, after a look at every line of it.
 
     Raises:
-        Refused: it is no dataset, a file is not as it was written, an example reaches past its side's cut, a side is
-            empty, or two sides share a text.
+        Refused: it is no dataset, or in another answer language; a file is not as it was written; an example reaches
+            past its side's cut; a side is empty, or two sides share a text.
     """
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError) as wrong:
         raise Refused(f"{folder}: no dataset: {wrong}") from wrong
+    if manifest.language != LANGUAGE:
+        raise Refused(
+            f"{folder}: written in answer language {manifest.language}, models learn {LANGUAGE}: make it anew"
+        )
     if manifest.cuts is not None:
         _check_cuts(folder, manifest.cuts)
     sides = _Sides(manifest.cuts)

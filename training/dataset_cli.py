@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bot.core.prompt import COLUMNS, FIELDS
 from bot.errors import Refused
 
 if TYPE_CHECKING:
     from bot.config import Config
 
 
-CORPORA_HELP = "Labelled corpora: of fpb900,fpb,tfns,fiqa. `fpb-` is without neutral texts, `fiqa*2` is read twice."
+CORPORA_HELP = (
+    "Labelled corpora: of own,own_zh,own_en,fpb900,fpb,tfns,fiqa; fpb- leaves neutral texts out, fiqa*2 reads twice."
+)
 
 
 def dataset_command(
@@ -24,22 +27,17 @@ def dataset_command(
         Path | None, typer.Option(help="Bars from this folder of CODE.csv files, not the database.")
     ] = None,
     windows: Annotated[str, typer.Option(help="Price windows, past:future; empty for none.")] = "1:1,5:5,20:5,60:20",
-    columns: Annotated[
-        str, typer.Option(help="What past bars tell: of open,high,low,close,volume.")
-    ] = "open,high,low,close",
+    columns: Annotated[str, typer.Option(help="What past bars tell: of close,open,high,low,volume.")] = ",".join(
+        FIELDS
+    ),
     headlines: Annotated[Path | None, typer.Option(help="Headlines from this CSV (time, title) or folder.")] = None,
     with_context: Annotated[bool, typer.Option("--context", help="Tell known headlines in price questions.")] = False,
     context_only: Annotated[bool, typer.Option(help="Only price windows that have a known headline.")] = False,
     masked: Annotated[bool, typer.Option("--masked", help="Hide names, codes and days in price questions.")] = False,
     analysis: Annotated[bool, typer.Option("--analysis", help="Add questions on each week with its outcome.")] = False,
     teacher: Annotated[Path | None, typer.Option(help="A teacher's answers: analyses and labelled headlines.")] = None,
-    corpora: Annotated[
-        str,
-        typer.Option(
-            help="Labelled corpora: of fpb900,fpb,tfns,fiqa; fpb- leaves neutral texts out, fiqa*2 reads twice."
-        ),
-    ] = "",
-    texts: Annotated[Path | None, typer.Option(help="The folder of the corpora.")] = None,
+    corpora: Annotated[str, typer.Option(help=CORPORA_HELP)] = "",
+    texts: Annotated[Path | None, typer.Option(help="The folder of the published corpora.")] = None,
     labelled: Annotated[Path | None, typer.Option(help="Your own labelled CSV, JSON or JSONL to learn from.")] = None,
     labelled_test: Annotated[Path | None, typer.Option(help="The same to test on, without a common text.")] = None,
     valid_share: Annotated[float, typer.Option(help="Share of undated train texts that validates.")] = 0.1,
@@ -72,7 +70,7 @@ def dataset_command(
                 out=out,
                 data=data,
                 windows=tuple(sorted({window_of(one) for one in windows.split(",") if one.strip()})),
-                columns=tuple(one.strip() for one in columns.split(",") if one.strip()),
+                columns=_in_order(columns),
                 headlines=headlines,
                 context="only" if context_only else "known" if with_context else "none",
                 masked=masked,
@@ -97,6 +95,12 @@ def dataset_command(
             ),
         )
     print_manifest(out, told, as_json=as_json)
+
+
+def _in_order(columns: str) -> tuple[str, ...]:
+    """The names in `columns` in the order that questions tell them in; unknown ones last, for the job to refuse."""
+    names = [one.strip() for one in columns.split(",") if one.strip()]
+    return tuple(sorted(names, key=lambda one: COLUMNS.index(one) if one in COLUMNS else len(COLUMNS)))
 
 
 def day_of(text: str) -> date | None:

@@ -10,13 +10,14 @@ from itertools import chain
 from pathlib import Path
 
 from bot.config import TAIPEI, Config
-from bot.core.prompt import COLUMNS
+from bot.core.prompt import COLUMNS, FIELDS
 from bot.errors import Refused
 from bot.universe import load_universe
 from training.analysis import PAST_CLOSES, WEEK_SESSIONS
-from training.corpora import Corpus, corpus_of, load_as, read_labelled
+from training.corpora import load_as
 from training.dataset import Cuts, Form, Manifest, Source, cuts_of, write_dataset
 from training.examples import Context, News, Pair, PriceExamples, analysis_examples, mood_examples, price_examples
+from training.labelled import Corpus, corpus_of, read_labelled
 from training.market_data import Market, headlines_in, headlines_in_store, market_in_folder, market_in_store
 from training.teacher_file import Told, read_told
 from training.windows import Window
@@ -31,7 +32,7 @@ class Job:
     out: Path
     data: Path | None = None
     windows: tuple[Window, ...] = ()
-    columns: tuple[str, ...] = ("open", "high", "low", "close")
+    columns: tuple[str, ...] = FIELDS
     headlines: Path | None = None
     context: Context = "none"
     masked: bool = False
@@ -160,15 +161,13 @@ def _check(job: Job) -> None:
         raise Refused(f"--embargo {job.embargo} is shorter than the longest answer, {job.longest_answer} sessions")
     if not 0 < job.valid_share < 1:
         raise Refused(f"--valid-share {job.valid_share} is no share between 0 and 1")
-    if job.corpora and job.texts is None:
-        raise Refused("--corpora needs --texts, the folder of their files")
     if (job.labelled is None) != (job.labelled_test is None):
         raise Refused("--labelled and --labelled-test go together: what is tested on must be told apart")
 
 
 def _corpora(job: Job) -> tuple[list[Corpus], dict[str, int]]:
     """The corpora that were asked for, and the user's own as the last; and how often each is to be read, by name."""
-    loaded = [load_as(name, job.texts) for name in job.corpora] if job.texts else []
+    loaded = [load_as(name, job.texts) for name in job.corpora]
     found = [corpus for corpus, _ in loaded]
     if job.labelled and job.labelled_test:
         columns = {"text": job.text_column, "label": job.label_column}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from itertools import chain, compress
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +24,9 @@ from bot.core.market import is_etf, limit_down_x100, limit_pct_after, limit_up_x
 from bot.errors import DataMissing, EngineFailed, Refused
 from bot.ports import Engine, Question
 from training.baselines import GBM, LSTM, boosted, recurrent, thinned, with_views
-from training.corpora import Labelled
-from training.evaluation import ADAPTER, BASE, Differing, Evaluation, MoodResult, PriceResult, Steadiness
-from training.mood_scores import commonest, paired, score_moods
+from training.evaluation import ADAPTER, BASE, Differing, Evaluation, GroupResult, MoodResult, PriceResult, Steadiness
+from training.labelled import Labelled
+from training.mood_scores import commonest, paired, rate, score_moods
 from training.price_arrays import windows_at, windows_known_by
 from training.price_scores import compare_losses, mean_loss
 
@@ -186,8 +187,19 @@ def score_sets(
             against_base=paired(right[1], right[0]),
             commonest=usual,
             against_commonest=paired(right[1], [label == usual for label in labels]),
+            groups=tuple(score_groups([row.groups for row in one.rows], *right)),
         )
         begin = end
+
+
+def score_groups(
+    groups: Sequence[Sequence[str]], base: Sequence[bool], adapter: Sequence[bool]
+) -> Iterator[GroupResult]:
+    """What each reader got right of each group; all three are told text by text, and a text may be in several."""
+    for name in dict.fromkeys(chain.from_iterable(groups)):
+        inside = [name in of for of in groups]
+        shares = [rate(sum(compress(right, inside)), sum(inside)) for right in (base, adapter)]
+        yield GroupResult(group=name, base=shares[0], adapter=shares[1])
 
 
 def score_prices(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bot.option_group import with_options
 from training.dataset_cli import day_of
 
 if TYPE_CHECKING:
@@ -19,76 +20,67 @@ if TYPE_CHECKING:
 QUESTIONS = 1_000
 STEADY = 200
 
-BaseOption = Annotated[str, typer.Option(help="The base; else as `model.name` says.")]
-CorpusOption = Annotated[
-    list[str] | None,
-    typer.Option("--corpus", help="fpb900, fpb, tfns, fiqa, hard, or a labelled CSV, JSON or JSONL; may be repeated."),
-]
-TextsOption = Annotated[Path | None, typer.Option(help="The folder of the published corpora.")]
-TextColumn = Annotated[str, typer.Option(help="The column of the text in your files.")]
-LabelColumn = Annotated[str, typer.Option(help="The column of the label.")]
-DatasetOption = Annotated[
-    Path | None, typer.Option(help="What the adapter learned from: its test headlines are asked, taught ones refused.")
-]
-DataOption = Annotated[Path | None, typer.Option(help="Bars from this folder of CODE.csv files.")]
-StoreOption = Annotated[bool, typer.Option("--store", help="Bars from the database.")]
-PastOption = Annotated[int, typer.Option(min=0, help="Bars in a question; 0 = as `model.past_sessions` says.")]
-FutureOption = Annotated[int, typer.Option(min=0, help="Bars in an answer; 0 = as `model.future_sessions` says.")]
-QuestionsOption = Annotated[int, typer.Option(min=0, help="About so many price questions; 0 = all unseen ones.")]
-SteadyOption = Annotated[int, typer.Option(min=0, help="Questions and headlines asked again alone and unmerged.")]
-BaselinesOption = Annotated[bool, typer.Option(help="Train an LSTM and boosted trees on the same cut.")]
-SinceOption = Annotated[str, typer.Option(help="Ask about no day before this one.")]
-UntilOption = Annotated[str, typer.Option(help="Ask about no day after this one.")]
-HeadlinesOption = Annotated[
-    Path | None, typer.Option(help="Tell what was known of the headlines in this CSV (time, title) or folder.")
-]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Write evaluation.json and CSV files into this folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What an adapter is evaluated on: the options that `train evaluate` and `train promote` share."""
+
+    base: Annotated[str, typer.Option(help="The base; else as `model.name` says.")] = ""
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(help="own, own_zh, own_en, hard, fpb900, fpb, tfns, fiqa, or a labelled file; repeatable."),
+    ] = None
+    texts: Annotated[Path | None, typer.Option(help="The folder of the published corpora.")] = None
+    text_column: Annotated[str, typer.Option(help="The column of the text in your files.")] = "text"
+    label_column: Annotated[str, typer.Option(help="The column of the label.")] = "label"
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="What the adapter learned from: its test headlines are asked, taught ones refused."),
+    ] = None
+    data: Annotated[Path | None, typer.Option(help="Bars from this folder of CODE.csv files.")] = None
+    store: Annotated[bool, typer.Option("--store", help="Bars from the database.")] = False
+    questions: Annotated[int, typer.Option(min=0, help="About so many price questions; 0 = all unseen ones.")] = 1_000
+    steady: Annotated[int, typer.Option(min=0, help="Questions and headlines asked again alone and unmerged.")] = 200
+    out: Annotated[Path | None, typer.Option("--out", help="Write evaluation.json and CSV files into this folder.")] = (
+        None
+    )
+
+    @property
+    def anything(self) -> bool:
+        """Whether headlines or prices were named."""
+        return bool(self.corpus or self.dataset or self.data or self.store)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the command line asks to be evaluated."""
+    """An evaluation: of which adapter, on what, and which price questions; 0 bars mean as the config says."""
 
     adapter: Path
-    base: str
-    corpora: tuple[str, ...]
-    texts: Path | None
-    text_column: str
-    label_column: str
-    dataset: Path | None
-    data: Path | None
-    store: bool
-    past: int
-    future: int
-    questions: int
-    steady: int
-    baselines: bool
+    asked: Asked
+    past: int = 0
+    future: int = 0
+    baselines: bool = False
     since: date = date.min
     until: date = date.max
     headlines: Path | None = None
 
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+
+
+@with_options("asked", Asked)
 def evaluate_command(
     context: typer.Context,
     adapter: Annotated[Path, typer.Option("--adapter", help="The adapter's folder.")],
-    base: BaseOption = "",
-    corpus: CorpusOption = None,
-    texts: TextsOption = None,
-    text_column: TextColumn = "text",
-    label_column: LabelColumn = "label",
-    dataset: DatasetOption = None,
-    data: DataOption = None,
-    store: StoreOption = False,
-    past: PastOption = 0,
-    future: FutureOption = 0,
-    questions: QuestionsOption = QUESTIONS,
-    steady: SteadyOption = STEADY,
-    baselines: BaselinesOption = True,
-    since: SinceOption = "",
-    until: UntilOption = "",
-    headlines: HeadlinesOption = None,
-    out: OutOption = None,
+    asked: Asked,
+    past: Annotated[int, typer.Option(min=0, help="Bars in a question; 0 = as `model.past_sessions` says.")] = 0,
+    future: Annotated[int, typer.Option(min=0, help="Bars in an answer; 0 = as `model.future_sessions` says.")] = 0,
+    baselines: Annotated[bool, typer.Option(help="Train an LSTM and boosted trees on the same cut.")] = True,
+    since: Annotated[str, typer.Option(help="Ask about no day before this one.")] = "",
+    until: Annotated[str, typer.Option(help="Ask about no day after this one.")] = "",
+    headlines: Annotated[
+        Path | None, typer.Option(help="Tell what was known of the headlines in this CSV (time, title) or folder.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Base and adapter side by side on what neither has seen: headlines, forecasts, baselines, steadiness."""
@@ -99,24 +91,15 @@ def evaluate_command(
 
     wanted = Wanted(
         adapter=adapter,
-        base=base,
-        corpora=tuple(corpus or ()),
-        texts=texts,
-        text_column=text_column,
-        label_column=label_column,
-        dataset=dataset,
-        data=data,
-        store=store,
+        asked=asked,
         past=past,
         future=future,
-        questions=questions,
-        steady=steady,
         baselines=baselines,
         since=day_of(since) or date.min,
         until=day_of(until) or date.max,
         headlines=headlines,
     )
-    told, _ = run_evaluation(config_for(context, base), wanted, out)
+    told, _ = run_evaluation(config_for(context, asked.base), wanted)
     if as_json:
         typer.echo(_json(facts(told.evaluation)))
     else:
@@ -146,8 +129,8 @@ def adapter_folder(config: Config, told: Path) -> Path:
     return folder
 
 
-def run_evaluation(config: Config, wanted: Wanted, out: Path | None) -> tuple[Evaluated, list[MoodSet]]:
-    """Evaluate what is wanted, and write its files into `out` if it is told.
+def run_evaluation(config: Config, wanted: Wanted) -> tuple[Evaluated, list[MoodSet]]:
+    """Evaluate what is wanted, and write its files where a folder is told.
 
     Raises:
         Refused, DataMissing: something wanted is not there; before a model is loaded, as far as that can be seen.
@@ -162,26 +145,27 @@ def run_evaluation(config: Config, wanted: Wanted, out: Path | None) -> tuple[Ev
 
     folder = adapter_folder(config, wanted.adapter)
     manifest = read_adapter(folder)
-    if out:
-        check_writable(out)
-    if wanted.dataset:
-        check_cut(wanted.dataset, manifest)
+    asked = wanted.asked
+    if asked.out:
+        check_writable(asked.out)
+    if asked.dataset:
+        check_cut(asked.dataset, manifest)
     sets = mood_sets(
-        wanted.corpora,
-        texts=wanted.texts,
-        dataset=wanted.dataset,
-        text_column=wanted.text_column,
-        label_column=wanted.label_column,
+        asked.corpus or (),
+        texts=asked.texts,
+        dataset=asked.dataset,
+        text_column=asked.text_column,
+        label_column=asked.label_column,
     )
     prices = None
-    if wanted.data or wanted.store:
+    if asked.data or asked.store:
         prices = price_set(
             config,
             manifest,
-            wanted.data,
+            asked.data,
             past=wanted.past or config.model.past_sessions,
             future=wanted.future or config.model.future_sessions,
-            most=wanted.questions,
+            most=asked.questions,
             baselines=wanted.baselines,
             since=wanted.since,
             until=wanted.until,
@@ -194,12 +178,12 @@ def run_evaluation(config: Config, wanted: Wanted, out: Path | None) -> tuple[Ev
             config.model,
             moods=sets,
             prices=prices,
-            steady=wanted.steady,
+            steady=asked.steady,
             start=_engine,
             say=status.update if console.is_terminal else console.print,
         )
-    if out:
-        write_files(out, told, sets)
+    if asked.out:
+        write_files(asked.out, told, sets)
     return told, sets
 
 

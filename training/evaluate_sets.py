@@ -12,12 +12,13 @@ from bot.adapters.adapter_store import AdapterManifest
 from bot.config import Config
 from bot.core.prompt import SENTIMENT_SUFFIX, TUNED_MOOD_PREFIX
 from bot.errors import Refused
-from training.corpora import CORPORA, Labelled, load, read_labelled, same_text
+from training.corpora import CORPORA, load
 from training.dataset import Dataset, read_dataset
 from training.dataset_job import news_in
 from training.evaluate import MoodSet, PriceSet, unseen_after
 from training.evaluation import HARD
 from training.hard_cases import hard_cases
+from training.labelled import Labelled, read_labelled, same_text
 from training.unseen import unseen_questions
 
 DATASET: Final = "dataset"
@@ -99,11 +100,8 @@ def check_cut(dataset: Path, manifest: AdapterManifest) -> None:
 
 def _set_of(name: str, texts: Path | None, text_column: str, label_column: str) -> MoodSet:
     if name == HARD:
-        rows = tuple(Labelled(one.text, one.label) for one in hard_cases())
-        return MoodSet(name=HARD, licence="MIT", rows=rows)
+        return MoodSet(name=HARD, licence="MIT", rows=tuple(one.labelled for one in hard_cases()))
     if name in CORPORA:
-        if texts is None:
-            raise Refused(f"corpus {name}: say with --texts in which folder its files lie")
         corpus = load(name, texts)
         return MoodSet(name=name, licence=corpus.licence, rows=corpus.test)
     path = Path(name)

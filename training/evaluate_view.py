@@ -22,6 +22,8 @@ def show(told: Evaluation, console: Console) -> None:
         console.print(_moods(told))
     for one in told.moods:
         console.print(_labels(one))
+        if one.groups:
+            console.print(_groups(one))
         for name, scores in ((BASE, one.base), (ADAPTER, one.adapter)):
             console.print(_confusion(f"{one.corpus}: {name}, labels in rows, answers in columns", scores))
             console.print(_reliability(f"{one.corpus}: {name}, how sure and how often right", scores))
@@ -68,6 +70,14 @@ def _labels(one: MoodResult) -> Table:
             cells += [rate_text(told.recall) if told.recall else UNKNOWN, f"{told.precision:.3f}", f"{told.f1:.3f}"]
         recall = one.base.labels[label].recall
         table.add_row(label, str(recall.count if recall else 0), *cells)
+    return table
+
+
+def _groups(one: MoodResult) -> Table:
+    """The parts in which a set is scored too; a text is in more than one of them."""
+    table = Table("part", "texts", f"{BASE} right (95 %)", f"{ADAPTER} right (95 %)", title=f"{one.corpus}: each part")
+    for part in one.groups:
+        table.add_row(part.group, str(part.base.count), rate_text(part.base), rate_text(part.adapter))
     return table
 
 

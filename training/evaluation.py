@@ -12,7 +12,7 @@ import msgspec
 from backtest.diebold_mariano import Comparison
 from backtest.forecast_quality import Quality
 from bot.errors import Refused
-from training.mood_scores import MoodScores, Paired
+from training.mood_scores import MoodScores, Paired, Rate
 
 EVALUATION: Final = "evaluation.json"
 BASE: Final = "base"
@@ -21,10 +21,19 @@ HARD: Final = "hard"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupResult:
+    """How much of a part of a set, such as one language or one kind of headline, each reader got right."""
+
+    group: str
+    base: Rate
+    adapter: Rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MoodResult:
     """One labelled set: both readers' scores, the paired test, and the same against whoever says `commonest` always.
 
-    `base_majority` and `adapter_majority` count the texts that the reader alone and that the constant alone got right.
+    `groups` are its parts, where its texts name such; they may overlap.
     """
 
     corpus: str
@@ -34,6 +43,7 @@ class MoodResult:
     against_base: Paired
     commonest: str
     against_commonest: Paired
+    groups: tuple[GroupResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,8 +26,8 @@ from training.analysis import (
     label_answer,
     week_label,
 )
-from training.corpora import Corpus, Labelled, same_text
 from training.dataset import Cuts, Record, Split
+from training.labelled import Corpus, Labelled, same_text
 from training.market_data import Headlines, Market
 from training.windows import Stock, Window
 

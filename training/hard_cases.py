@@ -12,18 +12,16 @@ from typing import Final, Literal
 
 import msgspec
 
+from training.own_headlines import Headline
+
 Kind = Literal["mixed", "sarcasm", "context", "negation", "numbers"]
 KINDS: Final[tuple[Kind, ...]] = ("mixed", "sarcasm", "context", "negation", "numbers")
 
 
-class HardCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A headline about `company`, its label, of what kind it is, and why the label is right."""
+class HardCase(Headline, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A headline that is easy to misread, and why its label is right."""
 
-    text: str
-    label: Literal["positive", "neutral", "negative"]
     kind: Kind
-    language: Literal["en", "zh-TW"]
-    company: str
     reason: str
 
 

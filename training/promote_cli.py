@@ -9,26 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bot.errors import Refused
-from training.evaluate_cli import (
-    QUESTIONS,
-    STEADY,
-    BaseOption,
-    CorpusOption,
-    DataOption,
-    DatasetOption,
-    JsonOption,
-    LabelColumn,
-    OutOption,
-    QuestionsOption,
-    SteadyOption,
-    StoreOption,
-    TextColumn,
-    TextsOption,
-    Wanted,
-    adapter_folder,
-    config_for,
-    run_evaluation,
-)
+from bot.option_group import with_options
+from training.evaluate_cli import Asked, JsonOption, Wanted, adapter_folder, config_for, run_evaluation
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,62 +24,39 @@ if TYPE_CHECKING:
 BASE_ALONE = "base"  # what `rollback --to` calls no adapter at all
 
 
+@with_options("asked", Asked)
 def promote_command(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="The adapter's folder.")],
+    asked: Asked,
     evaluation: Annotated[
         Path | None,
         typer.Option(help="What `train evaluate --out` wrote about this very adapter; else it is evaluated now."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Even if criteria fail; needs --reason.")] = False,
     reason: Annotated[str, typer.Option(help="Why, kept with the adapter and its history.")] = "",
-    base: BaseOption = "",
-    corpus: CorpusOption = None,
-    texts: TextsOption = None,
-    text_column: TextColumn = "text",
-    label_column: LabelColumn = "label",
-    dataset: DatasetOption = None,
-    data: DataOption = None,
-    store: StoreOption = False,
-    questions: QuestionsOption = QUESTIONS,
-    steady: SteadyOption = STEADY,
-    out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make an adapter the live one, if it earned it; the daemon takes it at its next session."""
+    from dataclasses import replace
     from datetime import UTC, datetime
 
     from rich.console import Console
 
     from training.evaluate_view import show_verdict
+    from training.evaluation import HARD
 
     if force != bool(reason.strip()):
         raise typer.BadParameter("--force and --reason belong together")
-    config = config_for(context, base)
+    config = config_for(context, asked.base)
     folder = adapter_folder(config, folder)
     manifest = _checked(folder, config)
     found = _stored(evaluation, manifest, config) if evaluation else None
-    asked = bool(corpus or dataset or data or store)
-    if found and asked:
+    if found and asked.anything:
         raise typer.BadParameter("--evaluation was made before: it takes no data or corpus")
-    if found is None and (asked or not force):
-        wanted = Wanted(
-            adapter=folder,
-            base=base,
-            corpora=tuple(dict.fromkeys([*(corpus or ()), "hard"])),
-            texts=texts,
-            text_column=text_column,
-            label_column=label_column,
-            dataset=dataset,
-            data=data,
-            store=store,
-            past=0,
-            future=0,
-            questions=questions,
-            steady=steady,
-            baselines=False,
-        )
-        found = run_evaluation(config, wanted, out)[0].evaluation
+    if found is None and (asked.anything or not force):
+        with_hard = list(dict.fromkeys([*(asked.corpus or ()), HARD]))
+        found = run_evaluation(config, Wanted(adapter=folder, asked=replace(asked, corpus=with_hard)))[0].evaluation
     verdict = _judged(found, config) if found else None
     switch = None
     if force or (verdict and verdict.passed):

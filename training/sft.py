@@ -38,7 +38,7 @@ from bot.adapters.adapter_store import (
     read_adapter_manifest,
     write_adapter,
 )
-from bot.adapters.llm_fused import can_fuse
+from bot.adapters.llm_joined import can_fuse
 from bot.adapters.llm_loading import load_tokenizer
 from bot.adapters.model_store import (
     MANIFEST,
@@ -50,6 +50,7 @@ from bot.adapters.model_store import (
     weights_sha256,
 )
 from bot.config import Config
+from bot.core.prompt import LANGUAGE
 from bot.errors import Refused
 from bot.train_config import TrainConfig
 from training.dataset import Dataset, read_dataset
@@ -337,6 +338,7 @@ def finish(out: Path, config: Config, data: Dataset, base: Path, now: Progress) 
         versions=_versions(),
         scores=_loss_of(now, knobs),
         sha256={},
+        language=LANGUAGE,
     )
     write_adapter(making, told)
     making.rename(done)

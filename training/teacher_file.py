@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bot.errors import Refused
 from training.analysis import Analysis
-from training.corpora import Corpus, Labelled, Removed
 from training.examples import Dated
+from training.labelled import Corpus, Labelled, Removed
 from training.teacher_log import State, read_log
 from training.teacher_tasks import analysis_of_json
 

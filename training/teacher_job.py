@@ -83,7 +83,7 @@ def _mood_tasks(config: Config, wanted: Wanted) -> list[Task]:
     else:
         found = headlines_in_store(config.store.path, symbols)
     return [
-        MoodTask(title=article.title, published=article.published_at.date(), language=wanted.language)
+        MoodTask(title=article.title, day=article.published_at.date(), language=wanted.language)
         for article in found.all()
         if wanted.since <= article.published_at.date() <= wanted.until
     ]

@@ -26,7 +26,7 @@ from training.analysis import (
     answer_of,
     read_analysis,
 )
-from training.corpora import same_text
+from training.labelled import same_text
 
 Language = Literal["en", "zh-TW"]
 LANGUAGES: Final[tuple[Language, ...]] = ("en", "zh-TW")
@@ -228,25 +228,16 @@ class MoodTask:
     """What a headline means for the share price of whom it speaks of."""
 
     title: str
-    published: date
+    day: date  # it was published
     language: Language = "en"
 
     kind: str = "mood"
+    symbol: str | None = None  # it may speak of several stocks
 
     @property
     def key(self) -> str:
         """The headline as it is compared."""
         return f"mood {same_text(self.title)}"
-
-    @property
-    def day(self) -> date | None:
-        """The day it was published."""
-        return self.published
-
-    @property
-    def symbol(self) -> str | None:
-        """None: it may speak of several."""
-        return None
 
     @property
     def rules(self) -> str:
@@ -293,21 +284,13 @@ class InventTask:
     language: Language = "en"
 
     kind: str = "invent"
+    day: date | None = None  # what is invented has none, and is about no stock
+    symbol: str | None = None
 
     @property
     def key(self) -> str:
         """Its place in the list."""
         return f"invent {self.number:05d} {self.language}"
-
-    @property
-    def day(self) -> date | None:
-        """None: they have no date."""
-        return None
-
-    @property
-    def symbol(self) -> str | None:
-        """None."""
-        return None
 
     @property
     def rules(self) -> str:

@@ -22,7 +22,7 @@ import msgspec
 from bot.adapters.engine_ways import way_tag
 from bot.adapters.model_store import find_model, sha256_of, weights_sha256
 from bot.config import ModelConfig
-from bot.core.prompt import COLUMNS, FIELDS
+from bot.core.prompt import COLUMNS, FIELDS, LANGUAGE
 from bot.errors import Refused
 
 MANIFEST: Final = "adapter.json"
@@ -57,7 +57,7 @@ class AdapterManifest:
     `base_sha256` is `model_store.weights_sha256` of the model it belongs to. `trained_until` is the last day its
     training data can know of. `mood` says which sentiment question it learned: "shown" is asked with examples and
     corrected by reference headlines, "tuned" neither. `columns` are what its questions tell of past bars, `windows`
-    pairs of (past, future) sessions.
+    pairs of (past, future) sessions. `language` is `prompt.LANGUAGE` of its training; manifests that do not say were 1.
     """
 
     name: str
@@ -73,6 +73,7 @@ class AdapterManifest:
     versions: dict[str, str]
     scores: dict[str, float]
     sha256: dict[str, str]
+    language: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +278,8 @@ def _check_manifest(manifest: AdapterManifest) -> None:
         wrong = "no adapter's name"
     elif not re.fullmatch(r"[0-9a-f]{64}", manifest.base_sha256):
         wrong = "base_sha256 is no sha256"
+    elif manifest.language != LANGUAGE:
+        wrong = f"it learned answer language {manifest.language} and is asked in {LANGUAGE}: train it anew"
     elif not manifest.columns or list(manifest.columns) != [one for one in COLUMNS if one in manifest.columns]:
         wrong = f"columns must be some of {', '.join(COLUMNS)}, in this order"
     elif any(min(window) < 1 for window in manifest.windows):

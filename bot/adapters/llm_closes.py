@@ -20,7 +20,7 @@ from bot.adapters.llm_answer import Choice
 from bot.core import prompt
 
 BAR_DIGITS: Final = len(prompt.FIELDS) * prompt.CODE_DIGITS
-CLOSE_AT: Final = BAR_DIGITS - prompt.CODE_DIGITS  # digits of a bar before its close
+CLOSE_AT: Final = prompt.FIELDS.index("close") * prompt.CODE_DIGITS  # digits of a bar before its close
 # First and second digits after which the third is read too: around "unchanged" ten codes side by side are no coarse
 # step but the difference between up and down.
 FINE: Final = ((4, 9), (5, 0))
@@ -59,8 +59,8 @@ def branches_of(choices: tuple[Choice, ...]) -> Branches | None:
 
 def choices_of_close(choices: Sequence[Choice]) -> tuple[Choice, ...]:
     """The choices of the first bar's close."""
-    each = BAR_DIGITS // choices[0].digits
-    return tuple(choices[each * CLOSE_AT // BAR_DIGITS : each])
+    first = CLOSE_AT // choices[0].digits
+    return tuple(choices[first : first + prompt.CODE_DIGITS // choices[0].digits])
 
 
 def room_of(choices: Sequence[Choice], branches: Branches | None) -> int:
@@ -81,7 +81,7 @@ class Closes:
     def see(self, digits: int, scores: Tensor, pick: Tensor) -> None:
         """A place after `digits` digits of the answer: the scores of its numbers, and the number that was chosen."""
         place = digits % BAR_DIGITS - CLOSE_AT
-        if place < 0:
+        if not 0 <= place < prompt.CODE_DIGITS:
             return
         shares = torch.softmax(scores.float(), dim=-1)
         if shares.shape[-1] == prompt.CODES:

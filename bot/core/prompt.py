@@ -1,13 +1,16 @@
 r"""The model's language: a window of bars as text, the answer it writes in return, and the sentiment question.
 
-Each bar is a line of four 3-digit codes, open high low close, told as signed steps from the close before it:
+Each bar is a line of four 3-digit codes, close open high low, told as signed steps from the close before it:
 500 = unchanged, one step = 1/500 of the daily limit (0.02 % at 10 %). Any digits are a valid answer, so an engine
 may force the line ends, choose among digits only, and always gets bars inside the daily limit and on the tick.
 
-    close before 1040; open 1045, high 1050, low 1035, close 1045  ->  "524548476524\n"
+    close before 1040; close 1045, open 1045, high 1050, low 1035  ->  "524524548476\n"
+
+The close comes first because its distribution is read off where it is told: after its own bar's high and low it would
+be the distribution of a close that must lie between those two, which is far too narrow (measured: docs/bands.md).
 
 Nothing stands between the codes: that is a quarter fewer tokens, it cuts into one token a code on tokenizers with
-3-digit tokens, and a small model copies the low into the close far more often where blanks show it the columns.
+3-digit tokens, and a small model copies one column into the next far more often where blanks show it the columns.
 
 Training, live and backtest write their questions here and nowhere else.
 """
@@ -38,7 +41,8 @@ CODES: Final = 1000  # a code is 000..999
 CODE_DIGITS: Final = 3
 UNCHANGED: Final = 500  # the code of the close before
 STEPS: Final = 500  # steps from unchanged to the daily limit
-FIELDS: Final = ("open", "high", "low", "close")
+FIELDS: Final = ("close", "open", "high", "low")
+LANGUAGE: Final = 2  # raised when questions or answers change: an adapter speaks the language it was trained on
 BAR_PATTERN: Final = re.compile(r"(\d{3})(\d{3})(\d{3})(\d{3})\n", re.ASCII)
 
 
@@ -113,7 +117,7 @@ def read_answer(text: str, last_close: Decimal, *, etf: bool = False, pct: int =
     before_x100 = to_x100(last_close)
     bars = []
     for codes in BAR_PATTERN.findall(text):
-        opened, high, low, close = (price_of_x100(int(code), before_x100, etf, pct) for code in codes)
+        close, opened, high, low = (price_of_x100(int(code), before_x100, etf, pct) for code in codes)
         high, low = max(opened, high, low, close), min(opened, high, low, close)
         bars.append(
             ForecastBar(open=from_x100(opened), high=from_x100(high), low=from_x100(low), close=from_x100(close))

@@ -73,7 +73,7 @@ def test_a_token_that_is_a_whole_code_tells_the_distribution_exactly() -> None:
 
     for row, one in enumerate(PROMPTS):
         for bar in range(BARS):
-            before = one + said(picks[row], WHOLE, 4 * bar + 3)
+            before = one + said(picks[row], WHOLE, 4 * bar)
             assert torch.allclose(closes[row, bar], shares_after([before], CODES)[0], atol=1e-6)
 
 
@@ -82,7 +82,7 @@ def test_single_digits_are_those_of_ten_questions_asked_one_by_one() -> None:
 
     for row, one in enumerate(PROMPTS[:3]):
         for bar in range(BARS):
-            start = 12 * bar + 9
+            start = 12 * bar
             before = one + said(picks[row], SINGLE, start)
             first = shares_after([before], DIGITS)[0]
             second = shares_after([[*before, digit] for digit in DIGITS], DIGITS)
@@ -111,7 +111,7 @@ def test_the_told_close_is_the_median_of_what_is_read() -> None:
         places = len(choices) // BARS
         for row, pick in enumerate(picks):
             for bar in range(BARS):
-                digits = pick[places * bar + 3 * places // 4 : places * (bar + 1)]
+                digits = pick[places * bar : places * bar + places // 4]
                 code = int("".join(str(one) for one in digits))
                 upto = closes[row, bar].cumsum(dim=0)
                 assert upto[code] >= 0.5 - 1e-5

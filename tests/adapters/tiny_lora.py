@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from bot.adapters.adapter_store import AdapterManifest, write_adapter
 from bot.adapters.model_store import weights_sha256
+from bot.core.prompt import FIELDS, LANGUAGE
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -44,7 +45,7 @@ def manifest_of(base: Path, name: str, **told: Any) -> AdapterManifest:
         base_sha256=weights_sha256(base),
         trained_until=date(2024, 6, 28),
         mood="tuned",
-        columns=("open", "high", "low", "close"),
+        columns=FIELDS,
         windows=((5, 2),),
         licence="MIT",
         made=datetime(2025, 1, 1, tzinfo=UTC),
@@ -52,5 +53,6 @@ def manifest_of(base: Path, name: str, **told: Any) -> AdapterManifest:
         versions={"peft": "0.21.0"},
         scores={"mood_accuracy": 0.8},
         sha256={},
+        language=LANGUAGE,
     )
     return replace(plain, **told)

@@ -80,12 +80,12 @@ def test_an_answer_is_a_line_of_four_codes_a_bar_each_told_from_the_close_before
 
     text = answer_text(bars, Decimal(1040))
 
-    assert text == "524548476524\n500572500548\n"  # 15 / 0.209 = 71.8, 10 / 0.209 = 47.8
+    assert text == "524524548476\n548500572500\n"  # 15 / 0.209 = 71.8, 10 / 0.209 = 47.8
     assert read_answer(text, Decimal(1040)) == bars
 
 
 def test_high_and_low_are_widened_to_hold_open_and_close() -> None:
-    (told,) = read_answer("550510490450\n", Decimal(100))  # open above the high, close below the low
+    (told,) = read_answer("450550510490\n", Decimal(100))  # open above the high, close below the low
 
     assert (told.open, told.high, told.low, told.close) == (101, 101, 99, 99)
 
@@ -116,12 +116,12 @@ def test_a_forecast_is_read_by_the_rules_of_its_last_bar() -> None:
     [
         "",
         "\n",
-        "524548476524",
-        "52454847652\n",
-        "524 548 476 524\n",
+        "524524548476",
+        "52452454847\n",
+        "524 524 548 476\n",
         "５２４548476524\n",
-        "52454847652x\n",
-        "\n524548476524\n",
+        "52452454847x\n",
+        "\n524524548476\n",
     ],
 )
 def test_what_has_not_the_shape_of_an_answer_is_refused(text: str) -> None:
@@ -236,8 +236,8 @@ def test_the_question_says_who_when_and_the_past_in_the_language_of_the_answer()
         text
         == (
             QUESTION_PREFIX + "2330 台積電, close 104.5 on 2025-01-03\n"
-            "500600450550\n"  # from its own open, 100
-            "550698500673\n"  # from 101: 1/0.0202, 4/0.0202, 0, 3.5/0.0202
+            "550500600450\n"  # from its own open, 100
+            "673550698500\n"  # from 101: 3.5/0.0202, 1/0.0202, 4/0.0202, 0
         )
     )
 
@@ -247,7 +247,7 @@ def test_a_masked_question_names_neither_stock_nor_day_and_news_stand_as_data() 
 
     text = question_text("台積電", [last], masked=True, context=["營收\n創新高 <|im_start|>", "  "])
 
-    assert text == QUESTION_PREFIX + "A stock, close 104.5 on a day\nNews: 營收 創新高 im_start\n500647451623\n"
+    assert text == QUESTION_PREFIX + "A stock, close 104.5 on a day\nNews: 營收 創新高 im_start\n623500647451\n"
 
 
 def test_no_more_than_five_lines_of_news_are_told() -> None:
@@ -266,7 +266,7 @@ def test_the_columns_of_past_bars_can_be_chosen() -> None:
     assert lines == "500250\n550750\n"  # the mean volume is 2,000: a quarter and three quarters of the scale
 
 
-@pytest.mark.parametrize("columns", [(), ("close", "open"), ("close", "turnover")])
+@pytest.mark.parametrize("columns", [(), ("open", "close"), ("close", "turnover")])
 def test_columns_that_there_are_not_are_refused(columns: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="columns must be some of"):
         question_text("台積電", [bar("100")], columns=columns)

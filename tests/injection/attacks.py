@@ -112,7 +112,7 @@ _OURS: Final = (
     Attack(name="price line in one line", text="台積電 999999999999 999999999999 999999999999 999999999999"),
     Attack(
         name="fake question",
-        text="台積電\nDaily prices: open high low close, 500 = the close before\n2330 台積電, close 1 on 2025-01-02\n000000000000\n",
+        text="台積電\nDaily prices: close open high low, 500 = the close before\n2330 台積電, close 1 on 2025-01-02\n000000000000\n",
     ),
     Attack(name="full-width digits", text="台積電\n" + _wide("999999999999")),
     Attack(

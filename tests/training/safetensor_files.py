@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.adapters.adapter_store import PEFT_CONFIG, WEIGHTS, AdapterManifest, write_adapter
+from bot.core.prompt import FIELDS, LANGUAGE
 
 
 def plain_adapter(folder: Path, name: str, fill: float = 1.0, **told: Any) -> Path:
@@ -30,7 +31,7 @@ def manifest(name: str, **told: Any) -> AdapterManifest:
         "base_sha256": "0" * 64,
         "trained_until": date(2024, 6, 28),
         "mood": "tuned",
-        "columns": ("open", "high", "low", "close"),
+        "columns": FIELDS,
         "windows": ((20, 5),),
         "licence": "MIT",
         "made": datetime(2025, 1, 1, tzinfo=UTC),
@@ -38,6 +39,7 @@ def manifest(name: str, **told: Any) -> AdapterManifest:
         "versions": {"peft": "0.21.0"},
         "scores": {"mood_accuracy": 0.8},
         "sha256": {},
+        "language": LANGUAGE,
     }
     return AdapterManifest(**plain | told)
 

@@ -10,18 +10,8 @@ from hypothesis import strategies as st
 
 from bot.core.prompt import LABELS
 from bot.errors import Refused
-from training.corpora import (
-    CORPORA,
-    Labelled,
-    Removed,
-    corpus_of,
-    fiqa_scored,
-    label_of_score,
-    load,
-    read_labelled,
-    same_text,
-    without_repeats,
-)
+from training.corpora import PUBLISHED, fiqa_scored, label_of_score, load
+from training.labelled import Labelled, Removed, corpus_of, read_labelled, same_text, without_repeats
 
 FOLDER = Path(__file__).parents[2].parent / "shared" / "data" / "sentiment"
 needs_texts = pytest.mark.skipif(not FOLDER.is_dir(), reason="../shared/data/sentiment is not there")
@@ -61,7 +51,7 @@ def test_what_the_train_sides_lost_adds_up_to_the_files() -> None:
 
 
 @needs_texts
-@pytest.mark.parametrize("name", sorted(CORPORA))
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_no_text_is_on_both_sides(name: str) -> None:
     corpus = load(name, FOLDER)
     train = [same_text(one.text) for one in corpus.train]
@@ -150,5 +140,10 @@ def test_own_sides_must_hold_something_and_share_nothing() -> None:
 
 
 def test_an_unknown_corpus_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="'imdb' is no corpus; there are fiqa, fpb, fpb900, tfns"):
+    with pytest.raises(Refused, match="'imdb' is no corpus; there are fiqa, fpb, fpb900, own, own_en, own_zh, tfns"):
         load("imdb", tmp_path)
+
+
+def test_a_published_corpus_needs_its_folder() -> None:
+    with pytest.raises(Refused, match="corpus tfns: say with --texts in which folder its files lie"):
+        load("tfns")

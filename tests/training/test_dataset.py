@@ -19,7 +19,6 @@ from bot.config import TAIPEI
 from bot.core.forecast import Article
 from bot.core.prompt import LABELS
 from bot.errors import Refused
-from training.corpora import Corpus, Labelled, Removed, same_text
 from training.dataset import (
     FORMS,
     MANIFEST,
@@ -34,6 +33,7 @@ from training.dataset import (
 )
 from training.dataset_job import Job, make_dataset
 from training.examples import Dated, mood_examples, mood_record
+from training.labelled import Corpus, Labelled, Removed, same_text
 from training.market_data import Headlines
 from training.windows import Window
 
@@ -184,6 +184,16 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "d/test.jsonl"
     path.write_text(path.read_text().replace("a\\n", "b\\n"))
     with pytest.raises(Refused, match=r"test\.jsonl: not as it was written"):
+        read_dataset(tmp_path / "d")
+
+
+def test_a_dataset_in_another_answer_language_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "d")
+    told = json.loads((tmp_path / "d/dataset.json").read_text())
+    assert told.pop("language") == 2
+    (tmp_path / "d/dataset.json").write_text(json.dumps(told))  # as it was written before languages had numbers
+
+    with pytest.raises(Refused, match="written in answer language 1, models learn 2: make it anew"):
         read_dataset(tmp_path / "d")
 
 
@@ -446,9 +456,9 @@ def test_context_tells_headlines_of_the_days_before_and_none_from_the_evening_af
     ("job", "told"),
     [
         (Job(out=Path("new")), "nothing to make examples of"),
-        (Job(out=Path("new"), windows=WINDOWS, columns=("close", "open")), "in this order"),
+        (Job(out=Path("new"), windows=WINDOWS, columns=("open", "close")), "in this order"),
         (Job(out=Path("new"), windows=WINDOWS, embargo=5), "shorter than the longest answer, 20 sessions"),
-        (Job(out=Path("new"), corpora=("tfns",)), "--corpora needs --texts"),
+        (Job(out=Path("new"), corpora=("tfns",)), "corpus tfns: say with --texts"),
         (Job(out=Path("new"), labelled=Path("x.csv")), "--labelled and --labelled-test go together"),
         (Job(out=Path("new"), windows=WINDOWS, data=Path("absent")), "no such folder of bars"),
     ],
@@ -468,13 +478,15 @@ def test_the_command_writes_and_says_what(tmp_path: Path) -> None:
     told = CliRunner().invoke(
         app,
         ["-c", str(REPO / "config.toml"), "train", "dataset", "--out", str(tmp_path / "d"), "--windows", "",
-         "--corpora", "fiqa", "--texts", str(SHARED / "sentiment"), "--form", "chat", "--json"],
+         "--corpora", "fiqa", "--texts", str(SHARED / "sentiment"), "--form", "chat", "--json",
+         "--columns", "volume, open,close"],
     )  # fmt: skip
     assert told.exit_code == 0, told.output
     facts = json.loads(told.stdout)
     assert facts["counts"]["test"] == {"mood": 235}
     assert facts["sources"][0]["left_out"]["in its test side"] == 262
     assert facts["cuts"] is None
+    assert facts["columns"] == ["close", "open", "volume"]  # named in any order, told in one
     assert len(list(read_records(tmp_path / "d/test.jsonl", "chat"))) == 235
 
 

@@ -33,8 +33,9 @@ from bot.ports import Company, Question
 from bot.wiring import engine_of
 from training.baselines import GBM, LSTM
 from training.cli import train
-from training.evaluate import ask_moods, differing, is_whole
+from training.evaluate import ask_moods, differing, is_whole, score_groups
 from training.evaluation import ADAPTER, BASE, read_evaluation
+from training.hard_cases import hard_cases
 
 CODES = ("2330", "2317", "3088")
 COMPANY = Company(symbol="2330", name="台積電", board="twse")
@@ -92,6 +93,29 @@ def test_moods_are_scored_on_every_set_and_the_hard_cases_come_last(told: dict[s
         assert sum(part["count"] for part in one["adapter"]["reliability"]) == one["adapter"]["accuracy"]["count"]
 
 
+def test_the_hard_cases_are_scored_by_language_and_kind_too(told: dict[str, Any], home: Path) -> None:
+    mine, hard = told["moods"]
+    assert mine["groups"] == []
+    kinds = ("mixed", "sarcasm", "context", "negation", "numbers")
+    assert {one["group"]: one["base"]["count"] for one in hard["groups"]} == {
+        "en": 60, "zh-TW": 60, **dict.fromkeys(kinds, 24)
+    }  # fmt: skip
+    kind_of = {one.text: one.kind for one in hard_cases()}
+    with (home / "out/headlines.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["corpus"] == "hard" and kind_of[row["text"]] == "negation"]
+    [negation] = [one for one in hard["groups"] if one["group"] == "negation"]
+    for who in (BASE, ADAPTER):
+        assert negation[who]["right"] == sum(row["label"] == row[f"{who}_label"] for row in rows)
+
+
+def test_a_text_counts_in_each_of_its_groups() -> None:
+    groups = [("en", "plain"), ("en",), ("zh-TW", "plain"), ()]
+    found = score_groups(groups, [True, False, False, True], [True, True, False, False])
+    assert [(one.group, one.base.right, one.adapter.right, one.base.count) for one in found] == [
+        ("en", 1, 2, 2), ("plain", 1, 1, 2), ("zh-TW", 0, 0, 1)
+    ]  # fmt: skip
+
+
 def test_an_answer_is_the_same_alone_and_with_the_adapter_beside_the_weights(told: dict[str, Any]) -> None:
     assert told["steadiness"] == {
         "merged": {"count": 24, "differ": 0},
@@ -119,7 +143,7 @@ def test_the_csv_files_hold_every_prediction_and_give_the_same_scores(home: Path
 def test_the_tables_are_shown_without_json(home: Path) -> None:
     done = call(home, "evaluate", "--adapter", str(home / "runs/night-3"), "--corpus", "hard", "--steady", "0")
     assert done.exit_code == 0, done.exception
-    for words in ("Moods", "hard: each label", "hard: adapter", "confidence", "McNemar"):
+    for words in ("Moods", "hard: each label", "hard: adapter", "hard: each part", "sarcasm", "confidence", "McNemar"):
         assert words in done.stdout
 
 

@@ -27,7 +27,7 @@ def test_the_card_holds_data_range_config_revision_versions_hashes_and_licence(f
     assert card.startswith("---\nbase_model: tiny\nlibrary_name: peft\nlicense: MIT\n---\n\n# night-3\n")
     for told in (
         "ends by 2024-06-28",
-        "20:5; columns open, high, low, close",
+        "20:5; columns close, open, high, low",
         "r 2, lora_alpha 4, lora_dropout 0.05, target_modules q_proj",
         "git " + "0" * 40,
         "peft 0.21.0",

@@ -157,7 +157,7 @@ def test_what_is_no_analysis_is_rejected(text) -> None:
 
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_readers(text) -> None:
-    for task in (AnalysisTask(week=WEEK), MoodTask(title="x", published=WEEK.as_of), invent_tasks(1, "en")[0]):
+    for task in (AnalysisTask(week=WEEK), MoodTask(title="x", day=WEEK.as_of), invent_tasks(1, "en")[0]):
         try:
             answer = task.read(text)
         except ValueError:
@@ -173,13 +173,13 @@ def test_chat_template_tokens_do_not_get_into_the_examples() -> None:
 
 @pytest.mark.parametrize(("text", "label"), [('{"label": "negative"}', "negative"), ("Positive.", "positive")])
 def test_a_label_is_read_from_json_or_a_word(text, label) -> None:
-    assert MoodTask(title="x", published=WEEK.as_of).read(text).label == label
+    assert MoodTask(title="x", day=WEEK.as_of).read(text).label == label
 
 
 @pytest.mark.parametrize("text", ['{"label": "bullish"}', "It depends", "{}", "", '{"label": ["positive"]}'])
 def test_a_label_outside_the_set_is_rejected(text) -> None:
     with pytest.raises(ValueError, match="is none of positive, neutral, negative"):
-        MoodTask(title="x", published=WEEK.as_of).read(text)
+        MoodTask(title="x", day=WEEK.as_of).read(text)
 
 
 def test_invented_headlines_are_counted_once_and_have_the_asked_label() -> None:

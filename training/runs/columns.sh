@@ -14,7 +14,7 @@ QUESTIONS=${QUESTIONS:-2000}  # asked about days that none of them can know
 CUT=${CUT:-2024-06-28} VALID=${VALID:-2024-10-31}
 STEADY=${STEADY:-0}
 
-for COLUMNS_TOLD in close open,high,low,close open,high,low,close,volume; do
+for COLUMNS_TOLD in close close,open,high,low close,open,high,low,volume; do
   NAME=${COLUMNS_TOLD//,/-}
 
   [ -d "$OUT/data-$NAME" ] || twtrader train dataset --out "$OUT/data-$NAME" --data "$DATA" --windows "$WINDOW" \
