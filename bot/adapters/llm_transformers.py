@@ -51,7 +51,7 @@ class TransformersEngine:
         path, folder = find_model(config.name, config.folder), find_adapter(config)
         check_files(path)
         self._config = config
-        self._name = engine_name(config)
+        self._name = engine_name(config, device)
         adapter = read_adapter_manifest(folder) if folder else None
         manifest = read_manifest(path)
         # The latest word counts: a model is never taken to know less than any of them says.
