@@ -106,7 +106,7 @@ def test_no_company_has_more_than_four_headlines_in_a_file() -> None:
 def test_no_headline_speaks_of_a_company_that_is_listed_in_taiwan() -> None:
     assert {one.text: found for one in ALL if (found := symbols_of(one.text))} == {}
     listed = {one.symbol for one in all_companies()}
-    assert {one.text for one in ALL if set(re.findall(r"\(\D*(\d{4})\D*\)", one.text)) & listed} == set()
+    assert {one.text for one in ALL if set(re.findall(r"\((?:TWSE: )?(\d{4})(?:[.-]TW)?\)", one.text)) & listed} == set()
     assert {one.company for one in ALL} & {one.name for one in all_companies()} == set()
 
 
