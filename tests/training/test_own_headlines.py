@@ -106,7 +106,9 @@ def test_no_company_has_more_than_four_headlines_in_a_file() -> None:
 def test_no_headline_speaks_of_a_company_that_is_listed_in_taiwan() -> None:
     assert {one.text: found for one in ALL if (found := symbols_of(one.text))} == {}
     listed = {one.symbol for one in all_companies()}
-    assert {one.text for one in ALL if set(re.findall(r"\((?:TWSE: )?(\d{4})(?:[.-]TW)?\)", one.text)) & listed} == set()
+    assert {
+        one.text for one in ALL if set(re.findall(r"\((?:TWSE: )?(\d{4})(?:[.-]TW)?\)", one.text)) & listed
+    } == set()
     assert {one.company for one in ALL} & {one.name for one in all_companies()} == set()
 
 
@@ -188,6 +190,8 @@ def test_a_name_that_holds_another_stands_on_its_side() -> None:
 def test_a_fifth_is_tested_on_and_every_kind_and_label_stands_on_both_sides_in_both_languages() -> None:
     corpus = own()
     assert len(corpus.test) / len(ALL) == pytest.approx(0.2, abs=0.03)
+    told = (REPO / "docs/training.md").read_text("utf-8")
+    assert f"| `own` | MIT | {len(corpus.train):,} | {len(corpus.test)} |" in told
     taught, tested = (Counter((*one.groups, one.label) for one in side) for side in (corpus.train, corpus.test))
     for cell in product(LANGUAGES, KINDS, prompt.LABELS):
         assert tested[cell] >= 2, cell
