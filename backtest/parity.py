@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from backtest.book_parity import BookDay, BookParity
+from backtest.book_comparison import BookDay, BookParity
 from bot.core.decide import Decision, decision_from, strategy_of
 from bot.core.rule import SHIPPED, Strategy
 from bot.errors import Refused

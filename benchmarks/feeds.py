@@ -69,7 +69,7 @@ def store_an_evening(folder: Path) -> None:
     from bot.adapters.sqlite_bars import BarStore
     from bot.adapters.sqlite_open import open_database
     from bot.config import TAIPEI
-    from bot.core.check import Reading, Row
+    from bot.core.feed_rows import Reading, Row
     from bot.prices import Gate
 
     chance = random.Random(1)
@@ -112,7 +112,8 @@ def read_day_answers() -> None:
 
     from bot.adapters import tpex_bulk, twse_bulk
     from bot.ports import Company
-    from bot.sandbox.exchange import mi_index, tpex_day
+    from bot.sandbox.tpex_payloads import tpex_day
+    from bot.sandbox.twse_payloads import mi_index
 
     chance = random.Random(1)
     stocks = [(f"{1000 + number}", quotes(chance, 100_00, [DAY])[0]) for number in range(EVENING_ROWS // 2)]

@@ -93,7 +93,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Run the gate over every stored bar again, or over a folder; exit code 1 when something doesn't pass."""
-    from bot.core.check import Known, Last, check_rows
+    from bot.core.check import check_rows
+    from bot.core.row_rules import Known, Last
     from bot.price_files import read_folder, references_beside
 
     doubtful: dict[str, list[Last]] = {}
@@ -158,7 +159,8 @@ def import_(
     from bot.adapters.sqlite_open import open_database
     from bot.adapters.twstock_codes import company_of
     from bot.config import load_config
-    from bot.core.check import Known, check_rows
+    from bot.core.check import check_rows
+    from bot.core.row_rules import Known
     from bot.price_files import bar_files, read_csv, read_folder, references_beside
     from bot.prices import in_order
 
@@ -274,7 +276,7 @@ def day_of(option: str, text: str | None) -> date | None:
 
 def doubtful_days(rows: Iterable[Any]) -> list[tuple[date, str]]:
     """Stored days that look like no session, with the reason, oldest first."""
-    from bot.core.check import shown, suspected_closure
+    from bot.core.phantom_day import shown, suspected_closure
 
     by_day: dict[date, list[Any]] = {}
     for row in rows:

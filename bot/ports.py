@@ -8,8 +8,8 @@ from datetime import date, datetime
 from typing import Protocol, runtime_checkable
 
 from bot.core.brokerage import Abilities, Report
-from bot.core.check import Reading
 from bot.core.exrights import ExRight, Kind
+from bot.core.feed_rows import Reading
 from bot.core.forecast import Forecast, Sentiment
 from bot.core.headlines import Story
 from bot.core.market import Bar

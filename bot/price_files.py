@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bot.adapters.price_rows import Key, Layout, read_iso_date, read_table
-from bot.core.check import Reading, Row
+from bot.core.feed_rows import Reading, Row
 from bot.core.market import from_x100, is_etf, tick_x100
 from bot.errors import DataMissing, Refused
 

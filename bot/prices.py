@@ -13,7 +13,10 @@ from statistics import median
 from typing import Final
 
 from bot.adapters.sqlite_bars import BarStore, Stored
-from bot.core.check import CheckedBars, Known, Last, Reading, check_rows, refuse_all, suspected_closure
+from bot.core.check import CheckedBars, check_rows, refuse_all
+from bot.core.feed_rows import Reading
+from bot.core.phantom_day import suspected_closure
+from bot.core.row_rules import Known, Last
 from bot.core.sessions import Calendar, next_session
 from bot.errors import DataMissing
 from bot.ports import BarFeed, Company

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from bot.config import TAIPEI, Config, config_of
-from bot.core.check import CheckedBars, Known, Reading, check_rows, row_of
+from bot.core.check import CheckedBars, check_rows
 from bot.core.costs import CostRates
+from bot.core.feed_rows import Reading, row_of
 from bot.core.forecast import Forecast, ForecastBar
 from bot.core.market import Bar
 from bot.core.orders import Order, Side
+from bot.core.row_rules import Known
 
 REPO = Path(__file__).parents[1]
 SHARED = REPO.parent / "shared/data"

@@ -39,12 +39,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bot.adapters import tpex_bulk, twse_bulk
 from bot.adapters.twstock_bars import Asked, TwstockBars
 from bot.config import ExchangeFeedConfig, FeedsConfig, NewsFeedConfig, RssConfig
-from bot.core.check import Known, Last, Reading, Row, check_rows
+from bot.core.check import check_rows
+from bot.core.feed_rows import Reading, Row
 from bot.core.market import floor_to_tick_x100, limit_down_x100, limit_up_x100
+from bot.core.row_rules import Known, Last
 from bot.errors import BotError
 from bot.ports import Company
-from bot.sandbox.exchange import mi_index, stock_day, tpex_day, tpex_month
 from bot.sandbox.market import Quote
+from bot.sandbox.tpex_payloads import tpex_day, tpex_month
+from bot.sandbox.twse_payloads import mi_index, stock_day
 
 # What two possible truths may differ in. A close is not here: the exchange's own change gives it away.
 TWIN_FIGURES = ("open_x100", "high_x100", "low_x100", "volume_shares", "turnover_twd", "trades")

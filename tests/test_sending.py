@@ -26,8 +26,10 @@ from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_journal import EquityPoint
 from bot.cli import app
 from bot.config import Config, load_config
-from bot.core.check import Known, Reading, check_rows, row_of
+from bot.core.check import check_rows
+from bot.core.feed_rows import Reading, row_of
 from bot.core.orders import Fill, Order, OrderState
+from bot.core.row_rules import Known
 from bot.daemon import run_due
 from bot.errors import Refused
 from bot.ports import Receipt

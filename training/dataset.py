@@ -309,8 +309,8 @@ def read_dataset(folder: Path) -> Dataset:
     """The dataset in `folder`, after a look at every line of it.
 
     Raises:
-        Refused: it is no dataset or in another answer language, a file is not as it was written, an example reaches past
-            its side's cut, a side is empty, or two sides share a text.
+        Refused: it is no dataset, or in another answer language; a file is not as it was written; an example reaches
+            past its side's cut; a side is empty, or two sides share a text.
     """
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)

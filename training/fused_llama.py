@@ -131,7 +131,7 @@ class FusedLlama(nn.Module):
     """The whole model; `loss` is all that training needs of it."""
 
     def __init__(self, model: Any, lora: Lora | None, *, compiled: bool, checkpoints: bool = False) -> None:
-        """Take over a loaded transformers model of the plain Llama kind (bot.adapters.llm_fused.can_fuse).
+        """Take over a loaded transformers model of the plain Llama kind (bot.adapters.llm_joined.can_fuse).
 
         `compiled` joins the small operations through torch.compile; `checkpoints` computes layers twice to save memory.
         """

@@ -15,8 +15,8 @@ from typing import Final
 
 from backtest.history import History
 from bot.config import TAIPEI
-from bot.core.check import row_of
 from bot.core.exrights import ExRight
+from bot.core.feed_rows import row_of
 from bot.core.forecast import Article
 from bot.core.market import Bar
 from bot.errors import Refused

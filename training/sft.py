@@ -38,7 +38,7 @@ from bot.adapters.adapter_store import (
     read_adapter_manifest,
     write_adapter,
 )
-from bot.adapters.llm_fused import can_fuse
+from bot.adapters.llm_joined import can_fuse
 from bot.adapters.llm_loading import load_tokenizer
 from bot.adapters.model_store import (
     MANIFEST,

@@ -1,4 +1,4 @@
-"""Two Triton kernels for the steps between a model's matrix products. CUDA only; llm_fused.py has the plain versions.
+"""Three Triton kernels for the steps between a model's matrix products. CUDA only; llm_small_steps.py has plain ones.
 
 Each reads and writes every number once; torch's own operations do the same in five passes over memory.
 """

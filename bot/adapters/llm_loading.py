@@ -15,7 +15,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from bot.adapters.llm_decoder import Decoder
-from bot.adapters.llm_fused import FusedDecoder, can_fuse
+from bot.adapters.llm_fused import FusedDecoder
+from bot.adapters.llm_joined import can_fuse
 from bot.adapters.llm_lora import put_adapter, settle_adapter
 from bot.adapters.llm_unsloth import load_unsloth
 from bot.errors import Refused

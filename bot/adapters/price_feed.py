@@ -8,7 +8,7 @@ from bot.adapters.tpex_bulk import TpexBulk
 from bot.adapters.twse_bulk import TwseBulk
 from bot.adapters.twstock_bars import TwstockBars
 from bot.config import FeedsConfig
-from bot.core.check import Reading
+from bot.core.feed_rows import Reading
 from bot.ports import Company
 
 

@@ -14,7 +14,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, Final
 
-from bot.core.check import Quarantined, Reading, Row, raw_text
+from bot.core.feed_rows import Quarantined, Reading, Row, raw_text
 from bot.core.market import LOT_SHARES
 from bot.errors import DataMissing, Refused, Transient
 

@@ -8,8 +8,11 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from bot.adapters.sqlite_open import writing
-from bot.core.check import CheckedBars, Last, Quarantined, Reading, Row, Shown
+from bot.core.check import CheckedBars
+from bot.core.feed_rows import Quarantined, Reading, Row
 from bot.core.market import LOT_SHARES
+from bot.core.phantom_day import Shown
+from bot.core.row_rules import Last
 
 # How far back a stock's last close is looked for: a longer hole says nothing of today's price.
 MEMORY: Final = timedelta(days=400)

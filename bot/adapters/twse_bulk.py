@@ -19,7 +19,7 @@ from bot.adapters.price_rows import (
     read_table,
 )
 from bot.config import ExchangeFeedConfig
-from bot.core.check import Reading
+from bot.core.feed_rows import Reading
 from bot.errors import Transient
 
 PATH: Final = "/rwd/zh/afterTrading/MI_INDEX"

@@ -26,7 +26,7 @@ from bot.adapters.price_rows import (
     read_table,
 )
 from bot.config import FeedsConfig
-from bot.core.check import Quarantined, Reading, Row, raw_text
+from bot.core.feed_rows import Quarantined, Reading, Row, raw_text
 from bot.errors import Transient
 from bot.ports import Company
 

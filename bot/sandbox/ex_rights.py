@@ -24,7 +24,7 @@ from bot.core.market import (
     limit_pct,
     limit_up_x100,
 )
-from bot.sandbox.exchange import ROC_OFFSET, price_text, roc_date
+from bot.sandbox.exchange_cells import ROC_OFFSET, price_text, roc_date
 from bot.sandbox.market import ExEvent
 from bot.sandbox.world import world_behind
 

@@ -10,7 +10,7 @@ import pytest
 from loopback import Loopback, exchange_config
 
 from bot.adapters import tpex_bulk, twse_bulk
-from bot.core.check import Row
+from bot.core.feed_rows import Row
 from bot.errors import DataMissing, Transient
 
 # The row of 0050 is the recorded one of EXCHANGE_PAYLOADS.md; the others are of its form.

@@ -18,8 +18,10 @@ from bot.adapters.newsapi_articles import NewsApiArticles
 from bot.adapters.twse_holidays import TwseHolidays
 from bot.adapters.twstock_bars import TwstockBars
 from bot.config import TAIPEI, FeedsConfig
-from bot.core.check import Known, Reading, check_rows
+from bot.core.check import check_rows
+from bot.core.feed_rows import Reading
 from bot.core.market import Bar
+from bot.core.row_rules import Known
 from bot.errors import DataMissing, Refused
 from bot.ports import Company
 from bot.sandbox.process import Sandbox, start_sandbox

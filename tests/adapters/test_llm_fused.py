@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2
 
 from bot.adapters.llm_answer import Choice  # noqa: E402
 from bot.adapters.llm_decoder import Decoder  # noqa: E402
-from bot.adapters.llm_fused import FusedDecoder, can_fuse  # noqa: E402
+from bot.adapters.llm_fused import FusedDecoder  # noqa: E402
+from bot.adapters.llm_joined import can_fuse  # noqa: E402
 
 SHAPE = {"hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2}
 SHAPE |= {"intermediate_size": 80, "vocab_size": 300, "max_position_embeddings": 256}
@@ -97,7 +98,7 @@ def test_too_little_memory_halves_the_batch_and_loses_no_answer(monkeypatch: pyt
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_recorded_and_unrecorded_answers_agree_and_kernels_do_what_torch_does() -> None:
-    from bot.adapters import llm_fused, llm_kernels
+    from bot.adapters import llm_kernels, llm_small_steps
 
     model = model_of(LlamaConfig(**SHAPE | {"hidden_size": 192, "head_dim": 32})).to("cuda", torch.bfloat16)
     recorded = FusedDecoder(model, rows=4, graphs=True)
@@ -105,4 +106,4 @@ def test_on_a_gpu_recorded_and_unrecorded_answers_agree_and_kernels_do_what_torc
     recorded._recorded = None
     assert recorded.choose(PREFIX, PROMPTS, CHOICES) == answers
     gate_up = torch.randn(3, 5, 160, device="cuda", dtype=torch.bfloat16)
-    assert torch.allclose(llm_kernels.swiglu(gate_up), llm_fused.swiglu(gate_up), atol=0.04)
+    assert torch.allclose(llm_kernels.swiglu(gate_up), llm_small_steps.swiglu(gate_up), atol=0.04)

@@ -27,7 +27,8 @@ from bot.adapters.llm_answer import answer_choices  # noqa: E402
 from bot.adapters.llm_batches import steady_batches  # noqa: E402
 from bot.adapters.llm_child import ChildEngine  # noqa: E402
 from bot.adapters.llm_decoder import Decoder  # noqa: E402
-from bot.adapters.llm_fused import FusedDecoder, can_fuse  # noqa: E402
+from bot.adapters.llm_fused import FusedDecoder  # noqa: E402
+from bot.adapters.llm_joined import can_fuse  # noqa: E402
 from bot.adapters.llm_loading import check_precision, decoder_of, load_model, load_weights, quantisation  # noqa: E402
 from bot.adapters.llm_lora import low_rank, settle_adapter  # noqa: E402
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
@@ -484,6 +485,6 @@ def test_a_changed_tokenizer_is_refused_too(tmp_path: Path) -> None:
 
 
 def test_all_seven_matrices_are_what_the_fused_decoder_knows() -> None:
-    from bot.adapters import llm_fused
+    from bot.adapters import llm_joined
 
-    assert frozenset(PROJECTIONS) == llm_fused.PROJECTIONS
+    assert frozenset(PROJECTIONS) == llm_joined.PROJECTIONS

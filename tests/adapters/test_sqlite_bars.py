@@ -13,7 +13,9 @@ from builders import FRIDAY, THURSDAY, at, bar, checked
 
 from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_open import open_database
-from bot.core.check import Known, Last, Reading, check_rows, refuse_all, row_of
+from bot.core.check import check_rows, refuse_all
+from bot.core.feed_rows import Reading, row_of
+from bot.core.row_rules import Known, Last
 
 MONDAY = date(2025, 1, 6)
 

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from loopback import Answer, Loopback, feeds_config, recorded
 
 from bot.adapters.twstock_bars import Asked, TwstockBars
-from bot.core.check import Known, Reading, bar_of, check_rows
+from bot.core.check import check_rows
+from bot.core.feed_rows import Reading, bar_of
 from bot.core.market import Bar
+from bot.core.row_rules import Known
 from bot.errors import BotError, DataMissing, Transient
 from bot.ports import Company
 

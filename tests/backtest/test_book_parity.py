@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from builders import at, bar, checked, config, days, forecast
 
-from backtest.book_parity import BookParity, replay_account
+from backtest.book_comparison import BookParity
+from backtest.book_parity import replay_account
 from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_journal import EquityPoint, Journal
 from bot.adapters.sqlite_market import MarketStore

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from builders import SHARED, bar
 
-from bot.core.check import CheckedBars, Known, Last, Reading, Row, check_rows, row_of, shown, suspected_closure
+from bot.core.check import CheckedBars, check_rows
+from bot.core.feed_rows import Reading, Row, row_of
+from bot.core.phantom_day import shown, suspected_closure
+from bot.core.row_rules import Known, Last
 from bot.price_files import read_folder, references_beside
 from bot.sandbox.holidays import TYPHOON_CLOSURES
 

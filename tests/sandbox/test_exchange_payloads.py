@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_market import FRI, MON, START, THU, Caller, SmallMarket
 
-from bot.sandbox.exchange import holiday_rows
+from bot.sandbox.holiday_payloads import holiday_rows
 from bot.sandbox.holidays import TYPHOON_CLOSURES, scheduled
 from bot.sandbox.market import Published
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bot.errors import Refused
-from bot.sandbox.exchange import change_text, holiday_rows
+from bot.sandbox.exchange_cells import change_text
+from bot.sandbox.holiday_payloads import holiday_rows
 from bot.sandbox.replay import ReplayMarket
 
 REAL = Path(__file__).parents[2].parent / "shared/data/prices"
