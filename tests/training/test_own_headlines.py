@@ -23,7 +23,7 @@ from training.dataset import read_dataset
 from training.dataset_job import Job, make_dataset
 from training.evaluate_sets import mood_sets
 from training.hard_cases import hard_cases
-from training.labelled import same_text
+from training.labelled import Labelled, same_text
 from training.own_headlines import KINDS, Headline, headlines_in, is_tested, own, own_headlines
 
 ALL = own_headlines()
@@ -125,6 +125,35 @@ def test_the_words_do_not_give_the_label_of_a_hard_kind_away() -> None:
             said = Counter(one.label for one in hard if re.search(words, one.text, re.IGNORECASE))
             assert set(said) == set(prompt.LABELS)
             assert said[obvious] <= 0.6 * said.total(), (language, words, said)
+
+
+def right_by_letters(texts: dict[str, str]) -> list[tuple[Labelled, bool]]:
+    """The test side as a reader of letter runs judges it, who learned from the train side; `texts` says what it sees."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    corpus = own()
+    runs = TfidfVectorizer(analyzer="char", ngram_range=(1, 4), sublinear_tf=True, min_df=2)
+    taught = runs.fit_transform([texts[one.text] for one in corpus.train])
+    reader = LogisticRegression(C=10, max_iter=300).fit(taught, [one.label for one in corpus.train])
+    said = reader.predict(runs.transform([texts[one.text] for one in corpus.test]))
+    return [(one, one.label == label) for one, label in zip(corpus.test, said, strict=True)]
+
+
+def test_a_company_s_name_does_not_tell_the_label() -> None:
+    judged = right_by_letters({one.text: one.company for one in ALL})
+    usual = Counter(one.label for one, _ in judged).most_common(1)[0][1]
+    chance = (usual * (len(judged) - usual) / len(judged)) ** 0.5
+    assert sum(right for _, right in judged) <= usual + 2 * chance
+
+
+def test_letters_alone_do_not_read_the_hard_kinds() -> None:
+    judged = right_by_letters({one.text: one.text for one in ALL})
+    rights = {kind: [right for one, right in judged if kind in one.groups] for kind in KINDS}
+    for kind, right in rights.items():
+        print(f"{kind}: {sum(right) / len(right):.2f} of {len(right)}")
+    hard = [right for kind, told in rights.items() if kind != "plain" for right in told]
+    assert sum(hard) / len(hard) <= 0.7
 
 
 # --- no headline is like another -----------------------------------------------------------------------------------
