@@ -142,7 +142,7 @@ def test_one_store_keeps_the_answers_of_two_precisions_apart(models: Path, tmp_p
     half, made_again = told_by(models, store, precision="bf16")
     assert made_again == len(QUESTIONS)  # none of float32's was taken for it
     assert {one.model.partition(":")[2] for one in whole} == {"float32+p8"}
-    assert {one.model.partition(":")[2] for one in half} == {"bf16"}
+    assert {one.model.partition(":")[2] for one in half} == {"bf16+p8"}
     assert told_by(models, store, precision="float32") == (whole, 0)  # each finds its own
     assert told_by(models, store, precision="bf16") == (half, 0)
     assert store.db["answers"].count == 2 * len(QUESTIONS)
