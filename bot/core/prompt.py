@@ -208,6 +208,7 @@ QUESTION_PREFIX: Final = _prefix(FIELDS)
 # --- sentiment -------------------------------------------------------------------------------------------------
 
 LABELS: Final = ("positive", "neutral", "negative")
+WORDING: Final = 2  # raised when a question about a headline changes: stored moods of another wording don't count
 TITLE_CHARS: Final = 320  # a headline, or the longest sentence that analysts labelled; the rest is not read
 NAME_CHARS: Final = 24
 SENTIMENT_SUFFIX: Final = "\nSentiment:"
