@@ -35,6 +35,7 @@ from bot.core.typography import tidied
         ("Read more: https://t.co/bdKk... https://t.co/PG84", "Read more:"),
         ("(https://en.wikipedia.org/wiki/A_(b)) up", "up"),
         ("ewww. that hurts; http: no link, www. neither", "ewww. that hurts; http: no link, www. neither"),
+        ("http ://a.tw/1 up", "up"),  # a link only once its blank is gone
         # Nothing but links.
         ("https://t.co/a1B2c3", ""),
         ("http://a.tw/1 - (www.b.tw), https://c.tw!", ""),
@@ -69,7 +70,7 @@ def test_chinese_loses_its_links_only(typed: str, told: str) -> None:
 PARTS = st.lists(
     st.sampled_from(
         ["https://t.co/a", "http://", "www.", "www.a.tw", "(", ")", "( ", " )", "''", "'", "`", "``", " 's", " n't", " .",
-         " ,", " %", "...", ".", "5", "up", "營收", " ", "  ", "\n", "\u0301", "\u3000", "🚀", ":)", "ps://b"]
+         " ,", " %", " :", "http", "//a", "...", ".", "5", "up", "營收", " ", "  ", "\n", "\u0301", "\u3000", "🚀", ":)", "ps://b"]
     )
     | st.text(max_size=4),
     max_size=25,
