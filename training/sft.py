@@ -97,8 +97,9 @@ def run_sft(config: Config, dataset: Path, out: Path, console: Console) -> Train
     check_files(path)
     _quiet()
     shape, tokenizer = shape_of(path), load_tokenizer(path)
-    engine = pick_engine(knobs, cuda=torch.cuda.is_available())
-    check_knobs(knobs, engine, shape, path)
+    fusable = _plain(shape)
+    engine = pick_engine(knobs, cuda=torch.cuda.is_available(), fusable=fusable)
+    check_knobs(knobs, engine, shape, path, fusable=fusable)
     examples = Examples(
         train=encode_records(tokenizer, data.records("train"), knobs.max_length, "train"),
         valid=encode_records(tokenizer, data.records("valid"), knobs.max_length, "valid"),
@@ -164,8 +165,10 @@ def shape_of(path: Path) -> Any:
         raise Refused(f"model {path.name}: {str(wrong).strip().splitlines()[0]}") from wrong
 
 
-def pick_engine(knobs: TrainConfig, *, cuda: bool) -> Any:
-    """The engine that `auto` means here.
+def pick_engine(knobs: TrainConfig, *, cuda: bool, fusable: bool) -> Any:
+    """The engine that `auto` means here: ours wherever it can do the method on the base, else unsloth or trl.
+
+    `fusable`: the base is of the kind that ours runs.
 
     Raises:
         Refused: the one that is asked for can't run here.
@@ -173,7 +176,7 @@ def pick_engine(knobs: TrainConfig, *, cuda: bool) -> Any:
     bits = knobs.method in {"qlora", "8bit"}
     engine = knobs.engine
     if engine == "auto":
-        engine = "trl" if not cuda else "unsloth" if bits else "fused"
+        engine = "unsloth" if bits else "fused" if fusable else "trl"
     if bits and not cuda:
         raise Refused(f'train.method = "{knobs.method}" needs CUDA: bitsandbytes has no kernels for this machine')
     if bits and engine == "fused":
@@ -194,12 +197,12 @@ def pick_engine(knobs: TrainConfig, *, cuda: bool) -> Any:
     return engine
 
 
-def check_knobs(knobs: TrainConfig, engine: str, shape: Any, path: Path) -> None:
+def check_knobs(knobs: TrainConfig, engine: str, shape: Any, path: Path, *, fusable: bool) -> None:
     """Refuse what would fail, or silently be otherwise, an hour from now."""
     limit = getattr(shape, "max_position_embeddings", knobs.max_length)
     if knobs.max_length > limit:
         raise Refused(f"train.max_length is {knobs.max_length} and {knobs.model} reads at most {limit} tokens")
-    if engine == "fused" and not _plain(shape):
+    if engine == "fused" and not fusable:
         raise Refused(f'train.engine = "fused" knows Llama-shaped models, not {shape.model_type}: take "trl"')
     if engine == "unsloth" and knobs.method == "full":
         raise Refused('train.method = "full" is done by "fused" or "trl", not by unsloth')

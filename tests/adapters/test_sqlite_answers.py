@@ -16,6 +16,7 @@ import pytest
 from builders import FRIDAY, THURSDAY, at, bar
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlite_utils import Database
 
 from bot.adapters.sqlite_answers import (
     OF_FOLDER,
@@ -27,7 +28,7 @@ from bot.adapters.sqlite_answers import (
     named,
     price_grid,
 )
-from bot.adapters.sqlite_open import Database, migrations, open_database
+from bot.adapters.sqlite_open import migrations, open_database
 from bot.core.forecast import Band, Forecast, ForecastBar
 from bot.ports import Company, Question
 

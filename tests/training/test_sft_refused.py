@@ -162,6 +162,32 @@ def test_what_this_machine_or_model_can_not_do(tmp_path: Path, data: Path, knobs
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("knobs", "cuda", "fusable", "engine"),
+    [
+        ({"method": "lora"}, False, True, "fused"),
+        ({"method": "full"}, False, True, "fused"),
+        ({"method": "lora"}, True, True, "fused"),
+        ({"method": "lora"}, False, False, "trl"),
+        ({"method": "full"}, True, False, "trl"),
+        ({"method": "lora", "engine": "trl"}, False, True, "trl"),  # what is asked for by name is taken
+    ],
+)
+def test_auto_is_our_engine_wherever_it_can(
+    tmp_path: Path, knobs: dict[str, Any], cuda: bool, fusable: bool, engine: str
+) -> None:
+    pytest.importorskip("trl")
+    asked = tiny_config(tmp_path, **{"engine": "auto", **knobs}).train
+    assert sft.pick_engine(asked, cuda=cuda, fusable=fusable) == engine
+
+
+@pytest.mark.parametrize("method", ["qlora", "8bit"])
+def test_auto_is_unsloth_for_few_bits(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # as where everything is installed
+    asked = tiny_config(tmp_path, engine="auto", method=method).train
+    assert sft.pick_engine(asked, cuda=True, fusable=True) == "unsloth"
+
+
 @pytest.mark.parametrize("world", ["2"])
 def test_several_processes_with_another_engine(tmp_path: Path, data: Path, world: str, monkeypatch) -> None:
     pytest.importorskip("trl")
