@@ -17,13 +17,16 @@ def way_tag(config: ModelConfig) -> str:
     """What the name of a local model gets where its answers are made otherwise than by our own decoder.
 
     The same weights forecast otherwise through sampling, in free text, or with another library's kernels, and say less
-    where no bands are asked for: such answers are stored under a name of their own.
+    where no bands are asked for, or other bands along other paths: such answers are stored under a name of their own.
     """
     samples = f".n{config.samples}" if config.samples > 1 else ""
     engine = {"vllm": f"+vllm{samples}", "unsloth": "+unsloth"}.get(config.engine, "")
     if config.style == "seed":
         return f"{engine}+seed{samples}"
-    return engine if config.bands or config.engine == "vllm" else f"{engine}+nobands"
+    if config.engine == "vllm":
+        return engine
+    paths = f"+p{config.paths}" if config.paths else ""
+    return f"{engine}{paths}" if config.bands else f"{engine}+nobands"
 
 
 def precision_of(config: ModelConfig, device: str = "") -> str:
