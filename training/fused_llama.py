@@ -12,6 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import torch
@@ -261,12 +262,12 @@ def attention(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest
     """Causal attention inside each example: tokens x heads x size. Keys and values may have fewer heads."""
     if query.is_cuda:
         return _flash(query, key, value, starts, longest)
-    mixed = torch.zeros_like(query)
-    for first, end in zip(starts.tolist(), starts.tolist()[1:], strict=False):
+    mixed = []
+    for first, end in pairwise(dict.fromkeys(starts.tolist())):  # empty slots are for CUDA graphs, and not free here
         asked, keys, values = (each[first:end].transpose(0, 1)[None] for each in (query, key, value))
         told = scaled_dot_product_attention(asked, keys, values, is_causal=True, enable_gqa=True)
-        mixed[first:end] = told[0].transpose(0, 1)
-    return mixed
+        mixed.append(told[0].transpose(0, 1))
+    return torch.cat(mixed)
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int) -> Tensor:

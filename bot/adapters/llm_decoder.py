@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.cache_utils import Cache, DynamicLayer
-from transformers.masking_utils import sdpa_mask
 
+from bot.adapters.hidden_modules import hidden
 from bot.adapters.llm_answer import Choice, quantile
 from bot.adapters.llm_batches import width_class
 from bot.adapters.llm_closes import (
@@ -26,6 +24,11 @@ from bot.adapters.llm_closes import (
     room_of,
 )
 from bot.core import prompt
+
+with hidden("sklearn", "scipy"):  # as in llm_loading
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.cache_utils import Cache, DynamicLayer
+    from transformers.masking_utils import sdpa_mask
 
 
 class Decoder:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, Final
+
+from bot.adapters.hidden_modules import hidden
 
 Step = Callable[[Any], None]
 _TAKEN: Final = "select name from _sqlite_migrations where migration_set = ?"  # sqlite-utils' own table
@@ -61,19 +63,6 @@ def _sqlite_utils() -> Any:
 
     That costs half a second and 45 MB, which the idle daemon doesn't have to spare.
     """
-    with nullcontext() if "sqlite_utils" in sys.modules else _hidden("pandas", "numpy"):
+    with nullcontext() if "sqlite_utils" in sys.modules else hidden("pandas", "numpy"):
         import sqlite_utils
     return sqlite_utils
-
-
-@contextmanager
-def _hidden(*names: str) -> Iterator[None]:
-    """Make `names` unimportable for a moment, unless they are imported already."""
-    absent = [name for name in names if name not in sys.modules]
-    try:
-        for name in absent:
-            sys.modules[name] = None  # type: ignore[assignment]
-        yield
-    finally:
-        for name in absent:
-            del sys.modules[name]

@@ -57,6 +57,8 @@ def test_a_child_answers_dies_is_replaced_and_gives_its_memory_back(models: Path
     half = "\ud83d\x00"  # half a character and a NUL, as JSON may bring them: they have no place in the child's pipe
     assert engine.sentiment([f"up{half}"])[0].score == pytest.approx(moods[0].score, abs=1e-4)
     assert engine.forecast([replace(QUESTION, context=(f"up{half}",))])
+    mapped = Path(f"/proc/{first}/maps").read_text()  # what transformers would take along, a quarter of a start
+    assert [name for name in ("torch", "sklearn", "pandas", "scipy") if f"/{name}/" in mapped] == ["torch"]
 
     assert told
     assert (told.symbol, len(told.bars), told.model) == ("2330", 2, engine.model)

@@ -34,7 +34,7 @@ def weights(folder: Path, out: str) -> dict[str, torch.Tensor]:
 
 def test_a_killed_run_goes_on_and_comes_to_the_same_weights(tmp_path: Path) -> None:
     mood_dataset(tmp_path / "data")
-    knobs = {"epochs": 20.0, "dropout": 0.1, "evals_per_epoch": 1, "save_minutes": 1e-9}
+    knobs = {"epochs": 8.0, "dropout": 0.1, "evals_per_epoch": 1, "save_minutes": 1e-9}
     write_tiny_config(tmp_path, **knobs)
     tune(tmp_path, tmp_path / "data", "whole", **knobs)
 
@@ -43,7 +43,7 @@ def test_a_killed_run_goes_on_and_comes_to_the_same_weights(tmp_path: Path) -> N
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("step 25 of 60"):
+            if line.startswith("step 10 of 24"):
                 process.kill()
                 break
     assert process.returncode == -9
@@ -53,12 +53,12 @@ def test_a_killed_run_goes_on_and_comes_to_the_same_weights(tmp_path: Path) -> N
     )
 
     assert "going on from its last state" in done.stdout
-    assert "step 20 of" not in done.stdout
-    assert "60 steps" in done.stdout
+    assert "step 8 of" not in done.stdout
+    assert "24 steps" in done.stdout
     whole, again = weights(tmp_path, "whole"), weights(tmp_path, "killed")
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     rows = read_log(tmp_path / "killed/log.csv")
-    assert [row["step"] for row in rows] == list(range(1, 61))
+    assert [row["step"] for row in rows] == list(range(1, 25))
     expected = read_log(tmp_path / "whole/log.csv")
     assert [row["valid_loss"] for row in rows[2::3]] == [row["valid_loss"] for row in expected[2::3]]
     assert [row["tokens"] for row in rows] == [row["tokens"] for row in expected]
@@ -66,7 +66,7 @@ def test_a_killed_run_goes_on_and_comes_to_the_same_weights(tmp_path: Path) -> N
 
 def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     mood_dataset(tmp_path / "data", train=15)  # the last step of an epoch has 3 examples: one of the two has none more
-    knobs = {"epochs": 4.0, "pack_tokens": 50}
+    knobs = {"epochs": 2.0, "pack_tokens": 50}
     tune(tmp_path, tmp_path / "data", "one", **knobs, batch=4)
     write_tiny_config(tmp_path, **knobs, batch=2)
 
@@ -82,4 +82,4 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     rows = [read_log(tmp_path / name / "log.csv") for name in ("one", "two")]
     assert [row["loss"] for row in rows[1]] == pytest.approx([row["loss"] for row in rows[0]], abs=1e-4)
     assert [row["tokens"] for row in rows[1]] == [row["tokens"] for row in rows[0]]
-    assert done.stdout.count("step 16 of 16") == 1  # one of them speaks
+    assert done.stdout.count("step 8 of 8") == 1  # one of them speaks
