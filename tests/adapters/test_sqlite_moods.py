@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from builders import at, config
+from sqlite_utils import Database
 
 from bot.adapters.sqlite_market import MarketStore
-from bot.adapters.sqlite_open import Database, migrations, open_database
+from bot.adapters.sqlite_open import migrations, open_database
 from bot.config import Config
 from bot.core import prompt
 from bot.core.forecast import Article, Sentiment
