@@ -171,7 +171,7 @@ def _tell_rehearsed(config: Any) -> None:
 
     with closing(open_for_reading(config.store.path)) as db:
         journal = Journal(db)
-        orders, line = journal.orders(), journal.equity()
+        orders, line = journal.orders.select(), journal.equity()
     filled = sum(one.state == "filled" for one in orders)
     worth = f"equity NT${line[-1].equity_twd:,} after {line[-1].session}" if line else "no session yet"
     typer.echo(f"{len(line)} sessions, {len(orders)} orders, {filled} of them filled, {worth}; see `twtrader status`")
@@ -269,7 +269,7 @@ def _snapshot(config: Any, db: Any) -> Any:
         with closing(clock) if isinstance(clock, SandboxClock) else nullcontext(clock) as told:
             now = told.now()
     except Refused as gone:
-        runs = Journal(db).last_stages()
+        runs = Journal(db).stages.last()
         if not runs:
             raise
         return read_snapshot(

@@ -8,8 +8,9 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from bot.adapters.sqlite_books import CASH, BookEvent
-from bot.adapters.sqlite_journal import Journal, JournalOrder
+from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_open import writing
+from bot.adapters.sqlite_orders import JournalOrder
 from bot.audit import audit
 from bot.core.audit import Problem
 from bot.core.cash import Adjustment, CashEvent, CashIdentity
@@ -63,7 +64,7 @@ def compare(journal: Journal, broker: Broker) -> Comparison:
     """
     held = journal.portfolio()
     book, cash_twd = broker.holdings(), broker.cash_twd()
-    waiting = journal.orders(*ON_THE_WAY)
+    waiting = journal.orders.select(*ON_THE_WAY)
     events = {event.symbol: event for event in journal.books.events(only_open=True)}
     lines = []
     for symbol in sorted({*book, *held.positions, *(one.order.symbol for one in waiting)}):
@@ -90,15 +91,15 @@ def compare(journal: Journal, broker: Broker) -> Comparison:
 
 def solving_command(journal: Journal, event: BookEvent) -> str:
     """What a person types to solve an open difference: if one order thought dead fits it, that is most likely it."""
-    dead = journal.orders(OrderState.EXPIRED, OrderState.REJECTED, OrderState.CANCELLED)
-    newest = sorted({one.order.decided for one in journal.orders()})[-FITTING_SESSIONS:]
+    dead = journal.orders.select(OrderState.EXPIRED, OrderState.REJECTED, OrderState.CANCELLED)
+    newest = sorted({one.order.decided for one in journal.orders.select()})[-FITTING_SESSIONS:]
     fitting = [
         one.order.key
         for one in dead
         if one.order.symbol == event.symbol
         and one.order.decided in newest
         and event.shares == one.rest_shares
-        and journal.standing(one.order.key).left
+        and journal.orders.standing(one.order.key).left
     ]
     if len(fitting) == 1:
         return f"twtrader orders resolve {fitting[0]} --filled --reason ..."

@@ -142,10 +142,10 @@ def _evening(box: Sandbox, config: Config, engine: KeptEngine, attacks: Sequence
         return Evening(
             forecasts=ports.market.forecasts(as_of=MONDAY, model=engine.model, **shape),
             inputs=_inputs(ports),
-            orders=tuple(one.order for one in ports.journal.orders() if one.order.decided == MONDAY),
+            orders=tuple(one.order for one in ports.journal.orders.select() if one.order.decided == MONDAY),
             scored={code: _scored(ports, config, engine, code) for code in CODES},
             sentiments={row["title"]: _sentiment(row) for row in ports.market.db["sentiments"].rows},
-            outcomes={run.stage: run.outcome for run in ports.journal.last_stages() if run.session == MONDAY},
+            outcomes={run.stage: run.outcome for run in ports.journal.stages.last() if run.session == MONDAY},
             status=_drawn(Console, render(read_snapshot(ports.market.db, at(MONDAY, "18:31"), (), config=config), 200)),
         )
 
