@@ -17,16 +17,10 @@ from builders import FRIDAY, THURSDAY, at, bar
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.adapters.sqlite_answers import (
-    OF_FOLDER,
-    OF_STORE,
-    AnswerStore,
-    Named,
-    counting,
-    migrate_answers,
-    named,
-    price_grid,
-)
+from bot.adapters.asked_questions import Named, named, price_grid
+from bot.adapters.askers import OF_FOLDER, OF_STORE, counting
+from bot.adapters.sqlite_answer_keys import migrate_answers
+from bot.adapters.sqlite_answers import AnswerStore
 from bot.adapters.sqlite_open import Database, migrations, open_database
 from bot.core.forecast import Band, Forecast, ForecastBar
 from bot.ports import Company, Question
