@@ -57,8 +57,8 @@ def dataset_command(
     """Write examples for training: price windows, moods of headlines, weekly analyses; split by date."""
     from rich.console import Console
 
-    from training.dataset import FORMS
     from training.dataset_job import Job, make_dataset
+    from training.records import FORMS
     from training.windows import window_of
 
     if form not in FORMS:
