@@ -110,7 +110,7 @@ def run(
     import dataclasses
 
     from bot.adapters.process_lock import only_one
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(message)s"))
@@ -214,7 +214,7 @@ def status(
     from rich.console import Console
 
     from bot.adapters.sqlite_read import open_for_reading
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.status import as_json as snapshot_json
     from bot.status import render
 

@@ -82,7 +82,7 @@ def resolve(
 ) -> None:
     """Say what became of an order that is in doubt, or that was thought dead and had filled. Nothing is ever sent."""
     from bot.adapters.clocks import clock_at
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.dividends import correct_dividends
 
     if filled is None:
@@ -148,7 +148,7 @@ def _journal(context: typer.Context, *, writes: bool = False) -> Journal:
     from bot.adapters.sqlite_journal import Journal
     from bot.adapters.sqlite_open import open_database
     from bot.adapters.sqlite_read import open_for_reading
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     path = load_config(context.obj).store.path
     return Journal(open_database(path, create=False) if writes else open_for_reading(path))

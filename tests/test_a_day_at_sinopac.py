@@ -17,7 +17,8 @@ from rehearsals import SECRETS, rehearsal
 from sinopac import LATE, SinoPac
 
 from bot.adapters.broker_shioaji import ShioajiBroker
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core.orders import OrderState
 from bot.daemon import run_due
 from bot.sandbox.process import Sandbox, start_sandbox

@@ -14,7 +14,8 @@ from rehearsals import SECRETS, rehearsal, twtrader
 
 from bot.adapters.sqlite_runs import ClockMark
 from bot.clockwatch import look_at_clock
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core.clockmark import Trust
 from bot.core.orders import OrderState
 from bot.daemon import run_due

@@ -15,7 +15,8 @@ from rehearsals import SECRETS, rehearsal
 
 from bot.adapters.sqlite_orders import JournalOrder
 from bot.calendar import calendar_of
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core.orders import OrderState
 from bot.daemon import make_scheduler, run_due
 from bot.sandbox.process import start_sandbox

@@ -15,7 +15,8 @@ from builders import SHARED, at
 from rehearsals import SECRETS, rehearsal
 from typer.testing import CliRunner
 
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.daemon import run_due
 from bot.sandbox.process import start_sandbox
 from bot.sandbox.settings import SandboxSettings

@@ -11,7 +11,8 @@ import pytest
 from builders import SHARED, at
 from rehearsals import SECRETS, real_bars, rehearsal, twtrader
 
-from bot.config import STAGES, Config, load_config
+from bot.config import STAGES, Config
+from bot.config_file import load_config
 from bot.core.orders import OrderState
 from bot.daemon import run_due
 from bot.sandbox.process import Sandbox, start_sandbox

@@ -17,7 +17,7 @@ from rehearsals import SECRETS, rehearsal, twtrader
 from bot.adapters.sqlite_orders import JournalOrder
 from bot.audit import audit
 from bot.cli import app
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.core.orders import OrderState
 from bot.daemon import run_due
 from bot.errors import BotError

@@ -25,7 +25,8 @@ from bot.adapters.halt_switch import halt, halt_file_of, resume
 from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_journal import EquityPoint
 from bot.cli import app
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core.check import check_rows
 from bot.core.feed_rows import Reading, row_of
 from bot.core.orders import Fill, Order, OrderState

@@ -119,7 +119,7 @@ def day_of(text: str) -> date | None:
 
 def config_of_context(context: typer.Context) -> Config:
     """The configuration that the command was given."""
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     return load_config(context.obj or Path("config.toml"))
 

@@ -13,7 +13,7 @@ from bot.adapters.sqlite_journal import EquityPoint, Journal
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database, writing
 from bot.adapters.sqlite_stages import StageRun
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.core.decide import Decision, MarketDay, decide
 from bot.core.forecast import Article, Sentiment
 from bot.core.orders import Fill, OrderState

@@ -27,7 +27,8 @@ pytest.importorskip("torch")
 from tiny_llm import make_tiny_model
 
 from bot.adapters.llm_transformers import TransformersEngine
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core import prompt
 from bot.core.decide import NO_SENTIMENT, decision_from
 from bot.core.forecast import Forecast, Sentiment
