@@ -89,6 +89,9 @@ class Dataset:
         return list(self.records("test"))
 
 
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
 def write_dataset(
     folder: Path, records: Iterable[tuple[Split, Record]], manifest: Manifest, sources: Callable[[], tuple[Source, ...]]
 ) -> Manifest:

@@ -109,7 +109,7 @@ def checked(config: Path, dataset: Path, out: Path, knobs: str) -> tuple[Path, d
     from bot.config_file import load_config
     from bot.train_config import TrainConfig
     from training.dataset import read_dataset
-    from training.sft import check_name
+    from training.sft_checks import check_name
     from training.sft_cli import knobs_of
 
     told = load_config(config)
