@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from bot.adapters.llm_closes import Branches
 from bot.adapters.llm_joined import join_layer
 from bot.adapters.llm_lora import adapted_linear
 from bot.adapters.llm_small_steps import small_steps
+
+# Tokens that a prompt and its answer may have together, whatever the model could: their angles are computed beforehand.
+LONGEST: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class FusedModel:
         `merge` adds an adapter to the weights once, instead of keeping it beside them.
         """
         config, body = model.config, model.base_model
-        self.window: int = config.max_position_embeddings
+        self.window: int = min(config.max_position_embeddings, LONGEST)
         self._heads, self._groups = config.num_attention_heads, config.num_key_value_heads
         self._size: int = getattr(config, "head_dim", None) or config.hidden_size // self._heads
         self._eps: float = config.rms_norm_eps
@@ -133,9 +136,9 @@ class FusedModel:
         return cos[at], sin[at], aligned[:, None]
 
     def _turns(self) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of the window's first 8192 places, from transformers' own rotary embedding."""
+        """Cosines and sines of every place in the window, from transformers' own rotary embedding."""
         if self._angles is None:
-            everywhere = torch.arange(min(self.window, 8192), device=self._head.device)[None]
+            everywhere = torch.arange(self.window, device=self._head.device)[None]
             cos, sin = self._rotary(self._embed, everywhere)
             self._angles = (cos[0].to(self._head.dtype), sin[0].to(self._head.dtype))
         return self._angles

@@ -81,6 +81,18 @@ def test_another_kind_of_layer_is_left_to_transformers(shape: Any) -> None:
     assert not can_fuse(model_of(shape))
 
 
+def test_every_place_of_the_window_can_be_read() -> None:
+    """A prompt that fits the window and not the angles would end the GPU's process; one beyond the window is no prompt."""
+    long = LlamaConfig(**SHAPE | {"hidden_size": 12, "max_position_embeddings": 131_072})
+    fused = FusedDecoder(model_of(long), rows=1, graphs=False)
+
+    cos, sin = fused._model._turns()
+
+    assert len(cos) == len(sin) == fused.window
+    short = FusedDecoder(model_of(LlamaConfig(**SHAPE)), rows=1, graphs=False)
+    assert short.window == SHAPE["max_position_embeddings"]
+
+
 def test_too_little_memory_halves_the_batch_and_loses_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     _, fused = both(LlamaConfig(**SHAPE))
     expected = fused.choose(PREFIX, PROMPTS, CHOICES)
