@@ -5,13 +5,25 @@ from __future__ import annotations
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from backtest.runs_cli import compare, report, runs, show_run
+from bot.lazy_commands import lazily
 
-backtest_app = typer.Typer(help="Replay the daemon's decisions on history and score them.", no_args_is_help=True)
+MORE: Final = {
+    "sweep": "backtest.sweep_cli:sweep",
+    "fill": "backtest.fill_cli:fill",
+    "luck": "backtest.luck_cli:luck",
+    "quality": "backtest.quality_cli:quality",
+    "lookahead": "backtest.luck_cli:lookahead",
+    "walk-forward": "backtest.sweep_cli:walk_forward",
+}
+
+backtest_app = typer.Typer(
+    cls=lazily(MORE), help="Replay the daemon's decisions on history and score them.", no_args_is_help=True
+)
 
 
 class ForecasterName(StrEnum):

@@ -167,6 +167,7 @@ class HistoryConfig:
 
 LARGEST_BATCH: Final = 4_096  # more prompts than fit on any GPU at once
 MOST_SAMPLES: Final = 256
+MOST_PATHS: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +177,7 @@ class ModelConfig:
     engine: Literal["transformers", "unsloth", "vllm", "openai", "naive"]
     style: Literal["codes", "seed"]
     samples: int
+    paths: int
     name: str
     folder: Path
     device: Literal["auto", "cpu", "cuda"]
@@ -195,6 +197,8 @@ class ModelConfig:
         _check_positive(self, "past_sessions", "future_sessions", "timeout_s")
         if not 1 <= self.samples <= MOST_SAMPLES:
             raise ValueError(f"`samples` must be between 1 and {MOST_SAMPLES}")
+        if self.paths and not 2 <= self.paths <= MOST_PATHS:  # noqa: PLR2004
+            raise ValueError(f"`paths` must be 0 (bands along the median alone) or between 2 and {MOST_PATHS}")
         if self.style == "seed" and self.engine not in {"transformers", "unsloth"}:
             raise ValueError('`style` "seed" needs `engine` "transformers" or "unsloth"')
         if not 0 <= self.batch <= LARGEST_BATCH:

@@ -13,8 +13,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from bot.errors import Refused
+from bot.lazy_commands import lazily
 
-data_app = typer.Typer(help="Bars: fetch history, check it, bring files in and out.", no_args_is_help=True)
+data_app = typer.Typer(
+    cls=lazily({"exrights": "bot.exrights_cli:exrights"}),
+    help="Bars: fetch history, check it, bring files in and out.",
+    no_args_is_help=True,
+)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 StocksArgument = Annotated[

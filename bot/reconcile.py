@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from bot.adapters.sqlite_books import CASH, BookEvent
+from bot.adapters.sqlite_books import BookEvent
 from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_open import writing
 from bot.adapters.sqlite_orders import JournalOrder
@@ -15,12 +15,12 @@ from bot.audit import audit
 from bot.core.audit import Problem
 from bot.core.cash import Adjustment, CashEvent, CashIdentity
 from bot.core.costs import CostRates
+from bot.core.market import shares_told
 from bot.core.orders import OrderState
-from bot.core.settle import shares_told
 from bot.errors import Refused
 from bot.ports import Broker
+from bot.solving import resolve_command, solving_command
 
-FITTING_SESSIONS: Final = 5  # an order of the newest so many decisions is offered as what explains a difference
 ON_THE_WAY: Final = (OrderState.SENDING, OrderState.ACCEPTED, OrderState.UNKNOWN)
 
 
@@ -89,23 +89,6 @@ def compare(journal: Journal, broker: Broker) -> Comparison:
     return Comparison(lines=tuple(lines), identity=journal.cash_identity(cash_twd), problems=tuple(problems))
 
 
-def solving_command(journal: Journal, event: BookEvent) -> str:
-    """What a person types to solve an open difference: if one order thought dead fits it, that is most likely it."""
-    dead = journal.orders.select(OrderState.EXPIRED, OrderState.REJECTED, OrderState.CANCELLED)
-    newest = sorted({one.order.decided for one in journal.orders.select()})[-FITTING_SESSIONS:]
-    fitting = [
-        one.order.key
-        for one in dead
-        if one.order.symbol == event.symbol
-        and one.order.decided in newest
-        and event.shares == one.rest_shares
-        and journal.orders.standing(one.order.key).left
-    ]
-    if len(fitting) == 1:
-        return f"twtrader orders resolve {fitting[0]} --filled --reason ..."
-    return adopt_command(event.symbol)
-
-
 def _advice_on(journal: Journal, change: int, orders: Sequence[JournalOrder], event: BookEvent | None) -> str:
     """The command that solves a difference; empty when there is none."""
     unknown = [one.order.key for one in orders if one.state is OrderState.UNKNOWN]
@@ -116,17 +99,6 @@ def _advice_on(journal: Journal, change: int, orders: Sequence[JournalOrder], ev
     if change:
         return "the next settlement tells"
     return "it agrees again: the next settlement closes it" if event else ""
-
-
-def resolve_command(key: str) -> str:
-    """What a person types who knows what became of an order."""
-    return f"twtrader orders resolve {key} --filled|--not-filled --reason ..."
-
-
-def adopt_command(symbol: str) -> str:
-    """What a person types to take a difference into the books."""
-    how = "--amount" if symbol == CASH else "--price"
-    return f"twtrader reconcile --adopt {symbol} {how} ... --reason ..."
 
 
 def adopt_shares(

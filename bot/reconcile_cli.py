@@ -75,7 +75,7 @@ def _adopt(
     journal: Any, seen: Comparison, adopt: str, price: str, amount: int | None, reason: str, config: Any, now: Any
 ) -> str:
     """Take one difference in; what was done, in words."""
-    from bot.core.settle import shares_told
+    from bot.core.market import shares_told
     from bot.dividends import correct_dividends
     from bot.orders_cli import price_of
     from bot.reconcile import adopt_cash, adopt_shares

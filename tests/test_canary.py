@@ -228,7 +228,7 @@ def leaves(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 EVERYTHING = """
     import gc, json, os, sys
     import httpx, keyring, msgspec, pydantic, requests, rich.console, rich.table
-    import backtest.fill, backtest.history, backtest.lookahead_run, backtest.luck_run, backtest.parity, backtest.quality_run, bot.cli, bot.daemon, bot.prices, bot.status, bot.wiring
+    import backtest.fill, backtest.history, backtest.lookahead_run, backtest.luck_run, backtest.parity, backtest.quality_run, bot.cli, bot.daemon, bot.prices, bot.status_json, bot.status_picture, bot.wiring
     import bot.adapters.exchange_ex_rights, bot.adapters.price_feed, bot.adapters.twstock_codes, bot.llm_cli
 
     gc.freeze()  # the children need not look through what they share

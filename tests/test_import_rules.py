@@ -45,7 +45,7 @@ def test_adapters_and_sandbox_know_nothing_of_the_day_or_the_daemon() -> None:
             assert not upwards, f"{path.name} imports {upwards}"
 
 
-@pytest.mark.parametrize("module", ["bot.cli", "bot.daemon", "bot.wiring", "bot.status"])
+@pytest.mark.parametrize("module", ["bot.cli", "bot.daemon", "bot.wiring", "bot.status_json", "bot.status_picture"])
 def test_the_heavy_libraries_wait_until_a_job_needs_them(module: str) -> None:
     heavy = ("torch", "shioaji", "vectorbt", "pandas", "numpy", "transformers", "plotly", "numba")
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"

@@ -26,7 +26,9 @@ from bot.errors import Refused
 from bot.reconcile import adopt_cash, adopt_shares, compare
 from bot.stages.settle import settle_orders
 from bot.stages.stage import Ports
-from bot.status import as_json, read_snapshot, render
+from bot.status import read_snapshot
+from bot.status_json import as_json
+from bot.status_picture import render
 from bot.wiring import open_ports
 
 MONDAY, TUESDAY = date(2025, 1, 6), date(2025, 1, 7)

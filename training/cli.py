@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import typer
 
-from training.answers_cli import answers_command
-from training.average import average_command
-from training.dataset_cli import dataset_command
-from training.evaluate_cli import evaluate_command
-from training.promote_cli import promote_command, rollback_command, status_command
-from training.sft_cli import sft_command
-from training.table_cli import table_command
-from training.teacher_cli import teacher_command
+from bot.lazy_commands import lazily
 
-train = typer.Typer(help="Make the LLM: examples, fine-tune, evaluate, promote.", no_args_is_help=True)
+COMMANDS: Final = {
+    "answers": "training.answers_cli:answers_command",
+    "dataset": "training.dataset_cli:dataset_command",
+    "evaluate": "training.evaluate_cli:evaluate_command",
+    "promote": "training.promote_cli:promote_command",
+    "rollback": "training.promote_cli:rollback_command",
+    "status": "training.promote_cli:status_command",
+    "teacher": "training.teacher_cli:teacher_command",
+    "sft": "training.sft_cli:sft_command",
+    "table": "training.table_cli:table_command",
+    "average": "training.average:average_command",
+}
+
+train = typer.Typer(
+    cls=lazily(COMMANDS), help="Make the LLM: examples, fine-tune, evaluate, promote.", no_args_is_help=True
+)
 
 
 @train.callback()
 def _train() -> None:
     """Make the LLM: examples, fine-tune, evaluate, promote."""
-
-
-train.command("answers")(answers_command)
-train.command("dataset")(dataset_command)
-train.command("evaluate")(evaluate_command)
-train.command("promote")(promote_command)
-train.command("rollback")(rollback_command)
-train.command("status")(status_command)
-train.command("teacher")(teacher_command)
-train.command("sft")(sft_command)
-train.command("table")(table_command)
-train.command("average")(average_command)

@@ -128,21 +128,21 @@ def _checked(folder: Path, config: Config) -> AdapterManifest:
 
 
 def _stored(folder: Path, manifest: AdapterManifest, config: Config) -> Evaluation:
-    """The evaluation in `folder`.
+    """The evaluation in `folder`; it may come from another machine, which computes in float32 where this one has bf16.
 
     Raises:
         Refused: it is of another adapter, or beside another base.
     """
     from dataclasses import replace
 
-    from bot.adapters.adapter_store import WEIGHTS, engine_name
+    from bot.adapters.adapter_store import WEIGHTS, engine_name, without_precision
     from training.evaluation import read_evaluation
 
     told = read_evaluation(folder)
     if told.weights_sha256 != manifest.sha256[WEIGHTS]:
         raise Refused(f"{folder} is an evaluation of other weights than {manifest.name}'s: evaluate it anew")
     now = engine_name(replace(config.model, adapter=""))
-    if told.base_model != now:
+    if without_precision(told.base_model) != without_precision(now):
         raise Refused(f"{folder} is an evaluation beside {told.base_model}, the config means {now}: evaluate it anew")
     return told
 

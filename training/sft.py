@@ -49,7 +49,7 @@ from training.dataset import Dataset, read_dataset
 from training.packs import Tokens
 from training.progress import Progress
 from training.run_folder import ADAPTER, Log, alone, draw_curves, open_run, settings_of
-from training.sft_checks import check_knobs, check_name, needed_bytes, pick_engine, pick_speedup, shape_of
+from training.sft_checks import can_be_fused, check_knobs, check_name, needed_bytes, pick_engine, pick_speedup, shape_of
 from training.tokens import encode_records
 
 PACKAGES: Final = ("torch", "transformers", "peft", "trl", "unsloth", "bitsandbytes")
@@ -86,8 +86,9 @@ def run_sft(config: Config, dataset: Path, out: Path, console: Console) -> Train
     check_files(path)
     _quiet()
     shape, tokenizer = shape_of(path), load_tokenizer(path)
-    engine = pick_engine(knobs, cuda=torch.cuda.is_available())
-    check_knobs(knobs, engine, shape, path)
+    fusable = can_be_fused(shape)
+    engine = pick_engine(knobs, cuda=torch.cuda.is_available(), fusable=fusable)
+    check_knobs(knobs, engine, shape, path, fusable=fusable)
     examples = Examples(
         train=encode_records(tokenizer, data.records("train"), knobs.max_length, "train"),
         valid=encode_records(tokenizer, data.records("valid"), knobs.max_length, "valid"),

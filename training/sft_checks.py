@@ -47,8 +47,10 @@ def shape_of(path: Path) -> Any:
         raise Refused(f"model {path.name}: {str(wrong).strip().splitlines()[0]}") from wrong
 
 
-def pick_engine(knobs: TrainConfig, *, cuda: bool) -> Any:
-    """The engine that `auto` means here.
+def pick_engine(knobs: TrainConfig, *, cuda: bool, fusable: bool) -> Any:
+    """The engine that `auto` means here: ours wherever it can do the method on the base, else unsloth or trl.
+
+    `fusable`: the base is of the kind that ours runs.
 
     Raises:
         Refused: the one that is asked for can't run here.
@@ -56,7 +58,7 @@ def pick_engine(knobs: TrainConfig, *, cuda: bool) -> Any:
     bits = knobs.method in {"qlora", "8bit"}
     engine = knobs.engine
     if engine == "auto":
-        engine = "trl" if not cuda else "unsloth" if bits else "fused"
+        engine = "unsloth" if bits else "fused" if fusable else "trl"
     if bits and not cuda:
         raise Refused(f'train.method = "{knobs.method}" needs CUDA: bitsandbytes has no kernels for this machine')
     if bits and engine == "fused":
@@ -85,10 +87,10 @@ def pick_speedup(knobs: TrainConfig, path: Path) -> Any:
     return "graphs" if weights < SMALL and knobs.method == "lora" else "compile"
 
 
-def check_knobs(knobs: TrainConfig, engine: str, shape: Any, path: Path) -> None:
+def check_knobs(knobs: TrainConfig, engine: str, shape: Any, path: Path, *, fusable: bool) -> None:
     """Refuse what would fail, or silently be otherwise, an hour from now.
 
-    `shape` is the configuration of the model in `path`, `engine` what `pick_engine` said.
+    `shape` is the configuration of the model in `path`, `engine` what `pick_engine` said, `fusable` as there.
 
     Raises:
         Refused: names the knob.
@@ -96,7 +98,7 @@ def check_knobs(knobs: TrainConfig, engine: str, shape: Any, path: Path) -> None
     limit = getattr(shape, "max_position_embeddings", knobs.max_length)
     if knobs.max_length > limit:
         raise Refused(f"train.max_length is {knobs.max_length} and {knobs.model} reads at most {limit} tokens")
-    if engine == "fused" and not _plain(shape):
+    if engine == "fused" and not fusable:
         raise Refused(f'train.engine = "fused" knows Llama-shaped models, not {shape.model_type}: take "trl"')
     if engine == "unsloth" and knobs.method == "full":
         raise Refused('train.method = "full" is done by "fused" or "trl", not by unsloth')
@@ -122,7 +124,7 @@ def check_start(knobs: TrainConfig, engine: str, path: Path) -> None:
         raise Refused(f"{folder}: rank, alpha or targets are not those of [train]; go on with the same")
 
 
-def _plain(shape: Any) -> bool:
+def can_be_fused(shape: Any) -> bool:
     """Whether the model is of the kind that our own engine knows."""
     return can_fuse(_without_weights(shape))
 

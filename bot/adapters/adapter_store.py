@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from bot.adapters.engine_ways import way_tag
+from bot.adapters.engine_ways import precision_of, way_tag
 from bot.adapters.model_store import find_model, sha256_of, weights_sha256
 from bot.config import ModelConfig
 from bot.core.prompt import COLUMNS, FIELDS, LANGUAGE
@@ -238,25 +238,30 @@ def adapter_tag(manifest: AdapterManifest) -> str:
     return f"+{manifest.name}@{fingerprint(manifest)}"
 
 
-def engine_name(config: ModelConfig) -> str:
+def engine_name(config: ModelConfig, device: str = "") -> str:
     """The name of the weights that `config` means, as stored answers keep it; loads nothing.
 
-    `model@weights`, then `:4bit` or `:8bit` where the weights are quantised, then `+adapter@weights`, then the way of
-    running them where it is not our own decoder.
+    `model@weights:precision`, then `+adapter@weights`, then the way of running them where it is not our own decoder.
+    `device` is the one they run on, where that is known already. The same question may have other answers in another
+    precision, so that none is ever taken for another's.
 
     Raises:
         Refused: the model or the adapter is not there, was changed, or they do not belong together.
     """
     path = find_model(config.name, config.folder)
-    quantised = f":{config.precision}" if config.precision in {"4bit", "8bit"} else ""
     weights = weights_sha256(path)  # seconds for a large model without a manifest: once
-    name = f"{config.name}@{weights[:12]}{quantised}"
+    name = f"{config.name}@{weights[:12]}:{precision_of(config, device)}"
     adapter = find_adapter(config)
     if adapter is None:
         return name + way_tag(config)
     manifest = read_adapter(adapter)
     _check_base_sha256(manifest, weights, path.name)
     return name + adapter_tag(manifest) + way_tag(config)
+
+
+def without_precision(name: str) -> str:
+    """An engine's name with all but its float32 or bf16: what runs, and not how exactly it computes."""
+    return re.sub(r"(@[0-9a-f]{12}):(?:float32|bf16)\b", r"\1", name)
 
 
 # --- checks --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Final
 
+from bot.adapters.cuda_signs import cuda_here
 from bot.config import ModelConfig
 from bot.errors import Refused
 
@@ -16,13 +17,34 @@ def way_tag(config: ModelConfig) -> str:
     """What the name of a local model gets where its answers are made otherwise than by our own decoder.
 
     The same weights forecast otherwise through sampling, in free text, or with another library's kernels, and say less
-    where no bands are asked for: such answers are stored under a name of their own.
+    where no bands are asked for, or other bands along other paths: such answers are stored under a name of their own.
     """
     samples = f".n{config.samples}" if config.samples > 1 else ""
     engine = {"vllm": f"+vllm{samples}", "unsloth": "+unsloth"}.get(config.engine, "")
     if config.style == "seed":
         return f"{engine}+seed{samples}"
-    return engine if config.bands or config.engine == "vllm" else f"{engine}+nobands"
+    if config.engine == "vllm":
+        return engine
+    paths = f"+p{config.paths}" if config.paths else ""
+    return f"{engine}{paths}" if config.bands else f"{engine}+nobands"
+
+
+def precision_of(config: ModelConfig, device: str = "") -> str:
+    """The precision that `config` means: float32, bf16, 8bit or 4bit. Imports no torch.
+
+    `device` is the one that the model runs on, where that is known; otherwise it is read off the machine's signs.
+    """
+    if config.precision != "auto":
+        return config.precision
+    if config.engine in _NEEDS:  # both run on CUDA only
+        return "bf16"
+    wanted = device or config.device
+    return auto_precision(("cuda" if cuda_here() else "cpu") if wanted == "auto" else wanted)
+
+
+def auto_precision(device: str) -> str:
+    """What "auto" is on the device "cpu" or "cuda": bf16 was measured slower than float32 on a CPU."""
+    return "bf16" if device == "cuda" else "float32"
 
 
 def require_engine(config: ModelConfig) -> None:

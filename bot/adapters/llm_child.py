@@ -20,7 +20,7 @@ from typing import IO, Final
 
 import msgspec
 
-from bot.adapters.adapter_store import engine_name, learned_columns, pin_adapter
+from bot.adapters.adapter_store import engine_name, learned_columns, pin_adapter, without_precision
 from bot.adapters.engine_ways import require_engine
 from bot.adapters.llm_worker import (
     Answer,
@@ -240,9 +240,15 @@ def _checked(answer: Answer) -> Answer:
 
 
 def _check_loaded(ready: Answer, model: str) -> None:
-    """Refuse a child that answers for other weights than those it was started for."""
-    if not isinstance(ready, Ready) or ready.model != model:
-        raise EngineFailed(f"{model}: the child loaded something else")
+    """Refuse a child that answers for other weights than those it was started for, or in another precision."""
+    if isinstance(ready, Ready) and ready.model == model:
+        return
+    if isinstance(ready, Ready) and without_precision(ready.model) == without_precision(model):
+        raise Refused(
+            f"{model}: torch finds another device here than this machine's signs say, and loaded {ready.model}: "
+            'set model.device to "cpu" or "cuda" in config.toml'
+        )
+    raise EngineFailed(f"{model}: the child loaded something else")
 
 
 def _environment() -> dict[str, str]:

@@ -21,6 +21,7 @@ from bot.core import prompt
 
 BAR_DIGITS: Final = len(prompt.FIELDS) * prompt.CODE_DIGITS
 CLOSE_AT: Final = prompt.FIELDS.index("close") * prompt.CODE_DIGITS  # digits of a bar before its close
+MEDIAN: Final = 0.5
 # First and second digits after which the third is read too: around "unchanged" ten codes side by side are no coarse
 # step but the difference between up and down.
 FINE: Final = ((4, 9), (5, 0))
@@ -61,6 +62,31 @@ def choices_of_close(choices: Sequence[Choice]) -> tuple[Choice, ...]:
     """The choices of the first bar's close."""
     first = CLOSE_AT // choices[0].digits
     return tuple(choices[first : first + prompt.CODE_DIGITS // choices[0].digits])
+
+
+def code_levels(way: Sequence[float]) -> tuple[float, ...]:
+    """The quantile of each code of an answer whose closes are taken at those of `way`, one a bar; all else: medians."""
+    each = [MEDIAN] * len(prompt.FIELDS)
+    return tuple(
+        level
+        for close in way
+        for level in (*each[: CLOSE_AT // prompt.CODE_DIGITS], close, *each[CLOSE_AT // prompt.CODE_DIGITS + 1 :])
+    )
+
+
+def median_way(choices: Sequence[Choice]) -> tuple[tuple[float, ...], ...]:
+    """The one way of an answer of `choices` that takes each close at its median."""
+    return ((MEDIAN,) * (sum(one.digits for one in choices) // BAR_DIGITS),)
+
+
+def close_codes(picks: Tensor, choices: Sequence[Choice]) -> Tensor:
+    """The closes' codes among `picks` (... x choices): ... x bars."""
+    digits = choices[0].digits
+    each = BAR_DIGITS // digits
+    bars = picks.reshape(*picks.shape[:-1], -1, each)
+    taken = bars[..., CLOSE_AT // digits : (CLOSE_AT + prompt.CODE_DIGITS) // digits]
+    places = torch.tensor([10 ** (digits * at) for at in range(taken.shape[-1])][::-1], device=picks.device)
+    return (taken * places).sum(dim=-1)
 
 
 def room_of(choices: Sequence[Choice], branches: Branches | None) -> int:

@@ -15,7 +15,16 @@ from transformers.masking_utils import sdpa_mask
 
 from bot.adapters.llm_answer import Choice, quantile
 from bot.adapters.llm_batches import width_class
-from bot.adapters.llm_closes import BAR_DIGITS, CLOSE_AT, Branches, Closes, branches_of, room_of
+from bot.adapters.llm_closes import (
+    BAR_DIGITS,
+    CLOSE_AT,
+    Branches,
+    Closes,
+    branches_of,
+    code_levels,
+    median_way,
+    room_of,
+)
 from bot.core import prompt
 
 
@@ -43,34 +52,50 @@ class Decoder:
         Each code is the `level` quantile of the model's distribution of that code, given the codes before it: with
         0.5 the median. (The most probable digits are no forecast: a small model repeats them line after line.)
         """
-        return self._answer(prefix, prompts, choices, level, None)
+        codes = sum(one.digits for one in choices) // prompt.CODE_DIGITS
+        picks = self._answer(prefix, prompts, choices, [[level] * codes], None)
+        chosen: list[list[int]] = picks[:, 0].tolist()
+        return chosen
 
     @torch.inference_mode()
     def tell(
-        self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], choices: Sequence[Choice]
-    ) -> tuple[list[list[int]], Tensor]:
-        """As `choose` at the median, and the distribution of each bar's close: prompts x bars x 1000, on the CPU."""
+        self,
+        prefix: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        choices: Sequence[Choice],
+        ways: Sequence[Sequence[float]] = (),
+    ) -> tuple[Tensor, Tensor]:
+        """Answers along several `ways`, and the distribution of each close that was read on them, on the CPU.
+
+        A way names the quantile at which each bar's close is taken (ways x bars); all else is the median. No `ways` are
+        the median alone. What comes back are prompts x ways x choices, as `choose` gives them, and
+        prompts x ways x bars x 1000.
+        """
         closes = Closes()
-        picks = self._answer(prefix, prompts, choices, 0.5, closes)
-        return picks, closes.told().cpu()
+        ways = ways or median_way(choices)
+        picks = self._answer(prefix, prompts, choices, [code_levels(one) for one in ways], closes)
+        told = closes.told()
+        return picks.cpu(), told.reshape(len(prompts), len(ways), *told.shape[1:]).cpu()
 
     def _answer(
         self,
         prefix: Sequence[int],
         prompts: Sequence[Sequence[int]],
         choices: Sequence[Choice],
-        level: float,
+        levels: Sequence[Sequence[float]],
         closes: Closes | None,
-    ) -> list[list[int]]:
-        """The picks; `closes` sees every place on the way, and changes nothing."""
+    ) -> Tensor:
+        """The picks, prompts x ways x choices; `levels` are ways x codes. `closes` sees every place on the way."""
         branches = branches_of(tuple(choices)) if closes else None
-        reading = self._read(prefix, prompts, room_of(choices, branches))
+        device = self._head.device
+        reading = self._read(prefix, prompts, room_of(choices, branches)).times(len(levels))
+        each = torch.tensor(levels, device=device).repeat(len(prompts), 1)
         picks: list[Tensor] = []
         digits, rest = 0, torch.empty(0)
         for at, one in enumerate(choices):
-            allowed = torch.tensor(one.allowed, device=self._head.device)
+            allowed = torch.tensor(one.allowed, device=device)
             if digits % prompt.CODE_DIGITS == 0:
-                rest = torch.full((len(prompts),), level, device=self._head.device)
+                rest = each[:, digits // prompt.CODE_DIGITS]
             scores = reading.hidden @ self._head[allowed].T
             pick, rest = quantile(scores, rest)
             if closes:
@@ -80,11 +105,10 @@ class Decoder:
             digits += one.digits
             picks.append(pick)
             if at + 1 < len(choices):
-                forced = torch.tensor(one.forced, dtype=torch.long, device=self._head.device)
-                said = torch.cat([allowed[pick, None], forced.expand(len(prompts), -1)], dim=1)
+                forced = torch.tensor(one.forced, dtype=torch.long, device=device)
+                said = torch.cat([allowed[pick, None], forced.expand(len(each), -1)], dim=1)
                 reading = self._feed(reading, said)
-        chosen: list[list[int]] = torch.stack(picks, dim=1).tolist()
-        return chosen
+        return torch.stack(picks, dim=1).reshape(len(prompts), len(levels), -1)
 
     def _beside(self, reading: Reading, branches: Branches, following: Sequence[Choice]) -> tuple[Tensor, Tensor]:
         """Scores of the digits `following` each first one, and each of FINE, read beside the answer: no trace stays."""
@@ -160,6 +184,18 @@ class Reading:
     length: int
     hidden: Tensor
 
+    def times(self, count: int) -> Reading:
+        """Each prompt `count` times, side by side, and this reading used up: read once, it goes on in many ways."""
+        if count == 1:
+            return self
+        self.cache.batch_repeat_interleave(count)
+        return Reading(
+            cache=self.cache,
+            seen=self.seen.repeat_interleave(count, dim=0),
+            length=self.length,
+            hidden=self.hidden.repeat_interleave(count, dim=0),
+        )
+
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
     """Keys and values in a buffer of full size, so that a step writes its own tokens and copies nothing."""
@@ -173,6 +209,13 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
         self._all_keys[:, :, :start], self._all_values[:, :, :start] = keys, values
         self.keys, self.values = self._all_keys[:, :, :start], self._all_values[:, :, :start]
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Each prompt `repeats` times, side by side; what was to be room stays room."""
+        self._all_keys = self._all_keys.repeat_interleave(repeats, dim=0)
+        self._all_values = self._all_values.repeat_interleave(repeats, dim=0)
+        end = self.keys.shape[-2]
+        self.keys, self.values = self._all_keys[:, :, :end], self._all_values[:, :, :end]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """All keys and values up to the new ones, as views of the buffer."""

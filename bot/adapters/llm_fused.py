@@ -20,7 +20,16 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from bot.adapters.llm_answer import Choice, quantile
-from bot.adapters.llm_closes import BAR_DIGITS, CLOSE_AT, Branches, Closes, branches_of, room_of
+from bot.adapters.llm_closes import (
+    BAR_DIGITS,
+    CLOSE_AT,
+    Branches,
+    Closes,
+    branches_of,
+    code_levels,
+    median_way,
+    room_of,
+)
 from bot.adapters.llm_fused_model import Buffers, FusedModel
 from bot.core import prompt
 
@@ -32,18 +41,18 @@ HEADLINE_WIDTHS: Final = 8
 HEADLINE_ROWS: Final = 2  # so many times `rows` headlines are read together on CUDA: nothing is written after them
 KEPT_GRAPHS: Final = 2  # each holds buffers of keys and values
 
-Run = Callable[[Sequence[Sequence[int]], int], tuple[Tensor, ...]]
+Run = Callable[[Sequence[int], int], tuple[Tensor, ...]]  # places of prompts, and their width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """A whole answer as one CUDA graph over its own buffers.
 
-    `level` (rows, float32) is read and `told`, what `_answer` gives, is written by each replay.
+    `levels` (rows x codes, float32) are read and `told`, what `_answer` gives, is written by each replay.
     """
 
     buffers: Buffers
-    level: Tensor
+    levels: Tensor
     told: tuple[Tensor, ...]
     graph: Any
 
@@ -76,29 +85,43 @@ class FusedDecoder:
         Raises:
             torch.OutOfMemoryError: not even one prompt fits.
         """
+        levels = [level] * (sum(one.digits for one in choices) // prompt.CODE_DIGITS)
 
-        def answer(batch: Sequence[Sequence[int]], width: int) -> tuple[Tensor, ...]:
-            return self._choose(tuple(prefix), batch, tuple(choices), level, width, tells=False)
+        def answer(places: Sequence[int], width: int) -> tuple[Tensor, ...]:
+            batch = [prompts[at] for at in places]
+            return self._choose(tuple(prefix), batch, tuple(choices), [levels] * len(batch), width, tells=False)
 
-        (picks,) = self._by_width(prompts, FORECAST_WIDTHS, answer)
+        (picks,) = self._by_width([len(one) for one in prompts], FORECAST_WIDTHS, answer)
         told: list[list[int]] = picks.tolist()
         return told
 
     @torch.inference_mode()
     def tell(
-        self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], choices: Sequence[Choice]
-    ) -> tuple[list[list[int]], Tensor]:
-        """As `choose` at the median, and the distribution of each bar's close: prompts x bars x 1000, on the CPU.
+        self,
+        prefix: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        choices: Sequence[Choice],
+        ways: Sequence[Sequence[float]] = (),
+    ) -> tuple[Tensor, Tensor]:
+        """Answers along several `ways`, and the distribution of each close that was read on them, on the CPU.
+
+        A way names the quantile at which each bar's close is taken (ways x bars); all else is the median. No `ways` are
+        the median alone. What comes back are prompts x ways x choices, as `choose` gives them, and
+        prompts x ways x bars x 1000.
 
         Raises:
-            torch.OutOfMemoryError: not even one prompt fits.
+            torch.OutOfMemoryError: not even one way of one prompt fits.
         """
+        levels = [code_levels(one) for one in ways or median_way(choices)]
+        count = len(levels)
 
-        def answer(batch: Sequence[Sequence[int]], width: int) -> tuple[Tensor, ...]:
-            return self._choose(tuple(prefix), batch, tuple(choices), 0.5, width, tells=True)
+        def answer(places: Sequence[int], width: int) -> tuple[Tensor, ...]:
+            batch, taken = [prompts[at // count] for at in places], [levels[at % count] for at in places]
+            return self._choose(tuple(prefix), batch, tuple(choices), taken, width, tells=True)
 
-        picks, closes = self._by_width(prompts, FORECAST_WIDTHS, answer)
-        return picks.tolist(), closes
+        lengths = [len(one) for one in prompts for _ in range(count)]
+        picks, closes = self._by_width(lengths, FORECAST_WIDTHS, answer)
+        return picks.reshape(len(prompts), count, -1), closes.reshape(len(prompts), count, *closes.shape[1:])
 
     @torch.inference_mode()
     def scores(self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], labels: Sequence[int]) -> Tensor:
@@ -108,12 +131,12 @@ class FusedDecoder:
             torch.OutOfMemoryError: not even one prompt fits.
         """
 
-        def score(batch: Sequence[Sequence[int]], width: int) -> tuple[Tensor]:
+        def score(places: Sequence[int], width: int) -> tuple[Tensor]:
             buffers = self._headline_buffers(tuple(prefix), width)
-            self._read(batch, buffers)
+            self._read([prompts[at] for at in places], buffers)
             return (linear(buffers.hidden, self._model.head_rows(tuple(labels))).float(),)
 
-        (told,) = self._by_width(prompts, HEADLINE_WIDTHS, score, self._headline_rows)
+        (told,) = self._by_width([len(one) for one in prompts], HEADLINE_WIDTHS, score, self._headline_rows)
         return told
 
     def forget(self) -> None:
@@ -125,23 +148,25 @@ class FusedDecoder:
 
     # --- batches of one shape -----------------------------------------------------------------------------
 
-    def _by_width(self, prompts: Sequence[Sequence[int]], step: int, run: Run, times: int = 1) -> tuple[Tensor, ...]:
+    def _by_width(self, lengths: Sequence[int], step: int, run: Run, times: int = 1) -> tuple[Tensor, ...]:
         """`run` over prompts of one width class at a time, always `times` x `rows`; results in order, on the CPU.
+
+        `lengths` are the prompts' tokens.
 
         Nothing is waited for between batches: the next one is prepared while the GPU still works.
         """
         classes: dict[int, list[int]] = {}
-        for at, one in enumerate(prompts):
-            classes.setdefault(-(-len(one) // step) * step, []).append(at)
+        for at, length in enumerate(lengths):
+            classes.setdefault(-(-length // step) * step, []).append(at)
         order: list[int] = []
         done: list[tuple[Tensor, ...]] = []
         for width, places in sorted(classes.items()):
-            done.append(self._in_full(run, [prompts[at] for at in places], width, times))
+            done.append(self._in_full(run, places, width, times))
             order += places
         back = torch.tensor(order).argsort()
         return tuple(torch.cat(parts).cpu()[back] for parts in zip(*done, strict=True))
 
-    def _in_full(self, run: Run, mine: list[Sequence[int]], width: int, times: int) -> tuple[Tensor, ...]:
+    def _in_full(self, run: Run, mine: list[int], width: int, times: int) -> tuple[Tensor, ...]:
         """`run` over `mine`, `times` x `rows` at once; half as many from now on when the memory does not suffice."""
         size = times * self.rows
         if len(mine) > size:
@@ -163,42 +188,42 @@ class FusedDecoder:
         prefix: tuple[int, ...],
         batch: Sequence[Sequence[int]],
         choices: tuple[Choice, ...],
-        level: float,
+        levels: Sequence[Sequence[float]],
         width: int,
         *,
         tells: bool,
     ) -> tuple[Tensor, ...]:
-        """The picks of a batch, and where it `tells` them the distributions of the closes."""
+        """The picks of a batch at `levels` (rows x codes), and where it `tells` them the closes' distributions."""
         branches = branches_of(choices) if tells else None
         room = room_of(choices, branches)
         if self._recorded is None:
             buffers = self._begun(prefix, width, room)
             self._read(batch, buffers)
-            levels = torch.full((self.rows,), level, device=self._model.device)
-            return self._answer(buffers, choices, levels, tells=tells)
+            return self._answer(buffers, choices, torch.tensor(levels, device=self._model.device), tells=tells)
         key = (prefix, width, choices, tells)
         if key not in self._recorded:
             while len(self._recorded) >= KEPT_GRAPHS:
                 self._recorded.pop(next(iter(self._recorded)))
             self._recorded[key] = self._record(self._begun(prefix, width, room), choices, tells=tells)
         ready = self._recorded[key]
-        ready.level.fill_(level)
+        ready.levels.copy_(torch.tensor(levels))
         self._read(batch, ready.buffers)
         ready.graph.replay()
         return ready.told
 
     def _record(self, buffers: Buffers, choices: tuple[Choice, ...], *, tells: bool) -> Recorded:
         """The whole answer recorded once for this width and these choices."""
-        level = torch.full((self.rows,), 0.5, device=self._model.device)
+        codes = sum(one.digits for one in choices) // prompt.CODE_DIGITS
+        levels = torch.full((self.rows, codes), 0.5, device=self._model.device)
         stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # the libraries choose their kernels before anything is recorded
-            self._answer(buffers, choices, level, tells=tells)
+            self._answer(buffers, choices, levels, tells=tells)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            told = self._answer(buffers, choices, level, tells=tells)
-        return Recorded(buffers=buffers, level=level, told=told, graph=graph)
+            told = self._answer(buffers, choices, levels, tells=tells)
+        return Recorded(buffers=buffers, levels=levels, told=told, graph=graph)
 
     # --- reading and answering ----------------------------------------------------------------------------
 
@@ -229,15 +254,15 @@ class FusedDecoder:
         buffers.hidden.copy_(self._model.feed(buffers, ids, start))
 
     def _answer(
-        self, buffers: Buffers, choices: tuple[Choice, ...], level: Tensor, *, tells: bool
+        self, buffers: Buffers, choices: tuple[Choice, ...], levels: Tensor, *, tells: bool
     ) -> tuple[Tensor, ...]:
         """Choose at each place and feed what was said: rows x choices. As `_choose`."""
-        hidden, length, digits, rest = buffers.hidden, buffers.length, 0, level
+        hidden, length, digits, rest = buffers.hidden, buffers.length, 0, levels[:, 0]
         picks: list[Tensor] = []
         closes, branches = (Closes(), branches_of(choices)) if tells else (None, None)
         for at, one in enumerate(choices):
             if digits % prompt.CODE_DIGITS == 0:
-                rest = level
+                rest = levels[:, digits // prompt.CODE_DIGITS]
             scores = linear(hidden, self._model.head_rows(one.allowed))
             pick, rest = quantile(scores, rest)
             if closes:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from bot.adapters.engine_ways import auto_precision
 from bot.adapters.llm_decoder import Decoder
 from bot.adapters.llm_fused import FusedDecoder
 from bot.adapters.llm_joined import can_fuse
@@ -77,7 +78,7 @@ def load_tokenizer(path: Path) -> Any:
 
 
 def load_weights(path: str, device: str, precision: str = "auto") -> Any:
-    """The model in the folder `path`; `auto` is float32 on the CPU (bf16 was measured slower there), bf16 on CUDA.
+    """The model in the folder `path`; `auto` is as engine_ways.auto_precision says.
 
     `8bit` is LLM.int8 without its outlier columns; `4bit` is NF4 with double quantisation, computing in bf16.
 
@@ -86,7 +87,7 @@ def load_weights(path: str, device: str, precision: str = "auto") -> Any:
     """
     check_precision(precision, device)
     stay_offline()
-    whole = precision == "float32" or (precision == "auto" and device == "cpu")
+    whole = (auto_precision(device) if precision == "auto" else precision) == "float32"
     told: dict[str, Any] = {"dtype": torch.float32 if whole else torch.bfloat16, "attn_implementation": "grouped"}
     told |= {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
     if precision in QUANTISED:

@@ -20,9 +20,10 @@ from torch import Tensor
 from bot.adapters.adapter_store import engine_name, find_adapter, read_adapter_manifest
 from bot.adapters.llm_answer import Choice, answer_choices, fill_answer, label_ids
 from bot.adapters.llm_batches import in_batches, steady_batches
+from bot.adapters.llm_closes import close_codes
 from bot.adapters.llm_fused import FusedDecoder
 from bot.adapters.llm_loading import check_precision, decoder_of, load_model, load_tokenizer, pick_device
-from bot.adapters.llm_outlook import windows_at_once, with_outlooks
+from bot.adapters.llm_outlook import ways_of, windows_at_once, with_outlooks
 from bot.adapters.model_store import check_files, find_model, read_manifest
 from bot.config import ModelConfig
 from bot.core import prompt
@@ -50,7 +51,7 @@ class TransformersEngine:
         path, folder = find_model(config.name, config.folder), find_adapter(config)
         check_files(path)
         self._config = config
-        self._name = engine_name(config)
+        self._name = engine_name(config, device)
         adapter = read_adapter_manifest(folder) if folder else None
         manifest = read_manifest(path)
         # The latest word counts: a model is never taken to know less than any of them says.
@@ -60,6 +61,7 @@ class TransformersEngine:
         self._tuned = adapter is not None and adapter.mood == "tuned"
         self._tokenizer = load_tokenizer(path)
         self._choices = answer_choices(self._tokenizer)
+        self._paths = config.paths if config.bands else 0
         self._mood_labels = label_ids(self._tokenizer)
         self._batch = config.batch or USUAL_BATCH[device]
         weights = load_model(path, device, config.precision, folder, through=config.engine)
@@ -111,15 +113,19 @@ class TransformersEngine:
             def answer(
                 batch: Sequence[int], choices: Sequence[Choice] = choices, sessions: int = sessions
             ) -> list[Forecast]:
-                picks, closes = self._picked(prefix, [asked[at] for at in batch], choices)
+                picks, closes = self._picked(prefix, [asked[at] for at in batch], choices, sessions)
                 told = [
                     self._told(questions[at], texts[at], fill_answer(pick, choices, sessions))
-                    for at, pick in zip(batch, picks, strict=True)
+                    for at, pick in zip(batch, picks[:, 0].tolist(), strict=True)
                 ]
-                return told if closes is None else with_outlooks(told, [questions[at].bars[-1] for at in batch], closes)
+                if closes is None:
+                    return told
+                lasts = [questions[at].bars[-1] for at in batch]
+                return with_outlooks(told, lasts, close_codes(picks, choices), closes)
 
             begun = time.perf_counter()
-            given = self._in_batches(fitting, asked, answer, most=windows_at_once(sessions))
+            most, ways = windows_at_once(sessions, self._paths), 1 + self._paths
+            given = self._in_batches(fitting, asked, answer, most=most, each=ways)
             seconds = (time.perf_counter() - begun) / max(1, len(fitting))
             for at, told in zip(fitting, given, strict=True):
                 # The shared beginning is read once for all, but counted in each: a batch of one has the same count.
@@ -153,12 +159,12 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
     def _picked(
-        self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], choices: Sequence[Choice]
-    ) -> tuple[list[list[int]], Tensor | None]:
-        """What is chosen for each prompt, and where bands are wanted the distributions of the closes."""
+        self, prefix: Sequence[int], prompts: Sequence[Sequence[int]], choices: Sequence[Choice], sessions: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """What is chosen for each prompt on each way, the median first, and, for bands, the closes' distributions."""
         if self._config.bands:
-            return self._decoder.tell(prefix, prompts, choices)
-        return self._decoder.choose(prefix, prompts, choices), None
+            return self._decoder.tell(prefix, prompts, choices, ways_of(self._paths, sessions))
+        return torch.tensor(self._decoder.choose(prefix, prompts, choices))[:, None], None
 
     def _label_scores(self, titles: Sequence[str]) -> Tensor:
         """The labels' log scores, titles x labels, in one pass; the shared beginning is read once for all."""
@@ -185,14 +191,17 @@ class TransformersEngine:
         run: Callable[[Sequence[int]], Sequence[Result]],
         *,
         most: int = FUSED_CALL,
+        each: int = 1,
     ) -> list[Result]:
         """`run` over the `places` in `asked`, as many at once as suits the decoder, and at most `most`.
+
+        Each is answered in `each` ways at once.
 
         The fused decoder makes its own batches of all it gets, and keeps the GPU busy in between.
         """
         if isinstance(self._decoder, FusedDecoder):
             return in_batches(places, min(most, FUSED_CALL), run)
-        size = min(most, self._batch)
+        size = min(most, max(1, self._batch // each))
         if self._decoder.steady:
             return steady_batches(places, [len(asked[at]) for at in places], size, run)
         return in_batches(places, size, run)

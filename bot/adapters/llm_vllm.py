@@ -57,7 +57,7 @@ class VllmEngine:
         path, adapter = find_model(config.name, config.folder), find_adapter(config)
         check_files(path)
         self._config = config
-        self._name = engine_name(config)
+        self._name = engine_name(config, "cuda")
         self._missed: Counter[str] = Counter()
         manifest, learned = read_manifest(path), read_adapter_manifest(adapter) if adapter else None
         known = [config.trained_until, manifest and manifest.knowledge_until, learned and learned.trained_until]

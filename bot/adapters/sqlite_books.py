@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from bot.core.cash import Adjustment, CashEvent, CashIdentity
-from bot.core.settle import shares_told
+from bot.core.market import shares_told
 
 CASH: Final = "cash"  # stands where a symbol would, in a difference of cash
 

@@ -6,19 +6,21 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.adapters.sqlite_books import CASH, Books
 from bot.adapters.sqlite_open import writing
 from bot.adapters.sqlite_orders import Orders
 from bot.adapters.sqlite_stages import Stages
 from bot.core.cash import Adjustment, CashEvent, CashIdentity, apply_adjustment, cash_identity
-from bot.core.decide import Decision
 from bot.core.order_events import OrderEvent
 from bot.core.orders import Order, OrderState
 from bot.core.portfolio import Portfolio, apply_fill
-from bot.core.settle import Fate, Settlement
 from bot.errors import Refused
+
+if TYPE_CHECKING:  # a view needs neither the rule nor the settlement
+    from bot.core.decide import Decision
+    from bot.core.settle import Fate, Settlement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ class MarketStore:
 
     def names(self) -> dict[str, str]:
         """Names by symbol, of every company ever looked at."""
-        return {row["symbol"]: row["name"] for row in self.db["companies"].rows}
+        return {row["symbol"]: row["name"] for row in self.db.query("select symbol, name from companies")}
 
     # --- headlines ----------------------------------------------------------------------------------------
 

@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from bot.adapters.sqlite_migrations import Migrations, writable
 from bot.errors import Refused
 
 BUSY_TIMEOUT_S: Final = 30.0  # the status view and the daemon share the file; neither may see "locked"
 
 
-@contextmanager
-def _hidden(*names: str) -> Iterator[None]:
-    """Make `names` unimportable for a moment, unless they are imported already.
-
-    sqlite-utils imports pandas and numpy where they are installed, only to know their column types. That costs
-    half a second and 45 MB, which neither `twtrader status` nor the idle daemon has to spare.
-    """
-    absent = [name for name in names if name not in sys.modules]
-    try:
-        for name in absent:
-            sys.modules[name] = None  # type: ignore[assignment]
-        yield
-    finally:
-        for name in absent:
-            del sys.modules[name]
-
-
-with _hidden("pandas", "numpy"):
-    import sqlite_utils
-
-Database = sqlite_utils.Database
-migrations = sqlite_utils.Migrations("twtrader")
+migrations = Migrations("twtrader")
 
 
 def open_database(path: Path, *, create: bool = True) -> Any:
@@ -49,7 +28,7 @@ def open_database(path: Path, *, create: bool = True) -> Any:
         raise Refused(f"{path.name}: no such database yet; `twtrader run` makes it")
     try:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)
-        db = Database(connection)
+        db = writable(connection)
         db.enable_wal()
         db.execute("pragma synchronous = full")  # an order must be on disk before it is on the wire
         db.execute("pragma foreign_keys = on")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.core.order_events import OrderEvent, Standing, standing
 from bot.core.orders import OPEN_STATES, Fill, Order, OrderState, Side, check_transition
-from bot.core.settle import Fate
+
+if TYPE_CHECKING:  # a view needs no settlement
+    from bot.core.settle import Fate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bot.adapters.sqlite_open import BUSY_TIMEOUT_S, Database, migrations
+from bot.adapters.sqlite_migrations import writable
+from bot.adapters.sqlite_open import BUSY_TIMEOUT_S, migrations
 from bot.errors import Refused
+
+
+class ReadDatabase:
+    """What views use of a sqlite-utils database; that library is imported when more is asked, like a table by name."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """`connection` may be read-only."""
+        self.conn = connection
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
+        """The cursor of one statement."""
+        return self.conn.execute(sql, parameters)
+
+    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Iterator[dict[str, Any]]:
+        """The rows of one statement, by column; it is run at once."""
+        cursor = self.conn.execute(sql, parameters)
+        names = [column[0] for column in cursor.description]
+        return (dict(zip(names, row, strict=True)) for row in cursor)
+
+    def close(self) -> None:
+        """End the connection."""
+        self.conn.close()
+
+    def __getitem__(self, table: str) -> Any:
+        return writable(self.conn)[table]
 
 
 def open_for_reading(path: Path) -> Any:
@@ -21,14 +48,14 @@ def open_for_reading(path: Path) -> Any:
     if not path.exists():
         raise Refused(f"{path.name}: no such database yet; `twtrader run` makes it")
     try:
-        db = Database(_read_only(path))
-        behind = migrations.pending(db)
+        connection = _read_only(path)
+        behind = migrations.pending(connection)
     except sqlite3.Error as wrong:
         raise Refused(f"{path}: {wrong}") from wrong
     if behind:
-        db.close()
+        connection.close()
         raise Refused(f"{path.name} is of an older twtrader: the next `twtrader run` brings it up to date")
-    return db
+    return ReadDatabase(connection)
 
 
 def _read_only(path: Path) -> sqlite3.Connection:

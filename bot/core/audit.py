@@ -12,9 +12,9 @@ from datetime import date, datetime
 from typing import Literal
 
 from bot.core.cash import CashIdentity
+from bot.core.market import shares_told
 from bot.core.order_events import OrderEvent, standing
 from bot.core.orders import Fill, Order, OrderState
-from bot.core.settle import shares_told
 
 Kind = Literal["sent twice", "lost", "state", "open", "unexplained", "cash", "book"]
 

@@ -3,8 +3,9 @@
 A model tells a window bar by bar, and beside each close how probable each of the 1000 codes was. Those distributions
 are told along the median path: each says where a close lies if the closes before it are the told ones. The steps are
 taken as independent of each other: their returns, logarithms of close over close before, are added as independent
-numbers. Where a model would go on differently after another close (a trend that feeds itself), a band is too narrow;
-where moves take each other back, too wide. How often closes did lie in their bands is measured, never corrected here.
+numbers. Where a model would go on differently after another close (a trend that feeds itself, wild days after a wild
+day), a band is too narrow; where moves take each other back, too wide. mixture.py reads several paths and assumes no
+such thing. How often closes did lie in their bands is measured, never corrected here.
 
 numpy is imported with this module, and nothing that always runs imports it.
 """
@@ -103,7 +104,7 @@ def _outlooks(closes: Floats, paths: Sequence[Path]) -> Iterator[Outlook]:
         edges = [log(edge / last) / cell - first[row, -1] for edge in _unchanged(one.last_x100, etf)]
         below, above = (_below(upto[row, -1], edge) for edge in edges)
         yield Outlook(
-            bands=tuple(_bands(one, lows[row], highs[row])),
+            bands=tuple(bands_between(one, lows[row], highs[row])),
             p_up=round(min(max(1 - (below + above) / 2, 0.0), 1.0), P_UP_DIGITS),
         )
 
@@ -161,7 +162,7 @@ def _unchanged(last_x100: int, etf: bool) -> tuple[float, float]:  # noqa: FBT00
     return (last_x100 + below) / 2, (last_x100 + ceil_to_tick_x100(last_x100 + 1, etf)) / 2
 
 
-def _bands(path: Path, lows: Sequence[float], highs: Sequence[float]) -> Iterator[Band]:
+def bands_between(path: Path, lows: Sequence[float], highs: Sequence[float]) -> Iterator[Band]:
     """The bands between `lows` and `highs`, prices in hundredths of a TWD that no tick or limit has bound yet."""
     lowest = highest = path.last_x100
     for close, low, high in zip(path.closes_x100, lows, highs, strict=True):

@@ -126,3 +126,11 @@ class Bar:
             raise DataMissing(f"{where}: open or close is outside low..high")
         if self.volume_shares < 0:
             raise DataMissing(f"{where}: negative volume")
+
+
+def shares_told(shares: int) -> str:
+    """`shares` with a sign, in lots where they are whole ones: "+1 lot", "-2 lots", "+500 shares"."""
+    if shares % LOT_SHARES:
+        return f"{shares:+,} shares"
+    lots = shares // LOT_SHARES
+    return f"{lots:+,} lot{'s' if abs(lots) != 1 else ''}"

@@ -19,7 +19,7 @@ from bot.core.cash import Adjustment, shares_after
 from bot.core.costs import CostRates
 from bot.core.explain import Explanation, Resting, explanations
 from bot.core.exrights import ExRight
-from bot.core.market import LOT_SHARES
+from bot.core.market import shares_told
 from bot.core.orders import Fill, OrderState
 from bot.core.portfolio import Portfolio
 
@@ -142,14 +142,6 @@ def settle(
         adjustments=tuple(adjustments),
         cash_off_twd=None if reading.cash_twd is None else reading.cash_twd - cash_twd,
     )
-
-
-def shares_told(shares: int) -> str:
-    """`shares` with a sign, in lots where they are whole ones: "+1 lot", "-2 lots", "+500 shares"."""
-    if shares % LOT_SHARES:
-        return f"{shares:+,} shares"
-    lots = shares // LOT_SHARES
-    return f"{lots:+,} lot{'s' if abs(lots) != 1 else ''}"
 
 
 def parts(one: Resting, deals: Iterable[Deal], costs: CostRates) -> tuple[Fill, ...]:

@@ -32,6 +32,7 @@ from bot.adapters.adapter_store import (  # noqa: E402
     fingerprint,
     read_adapter,
     read_header,
+    without_precision,
     write_adapter,
 )
 from bot.adapters.model_store import sha256_of, weights_sha256  # noqa: E402
@@ -293,12 +294,28 @@ def test_the_engines_name_tells_base_precision_and_adapter(models: Path, base: P
     weights = weights_sha256(base)[:12]
     manifest = read_adapter(models / "adapters/mine")
 
-    assert engine_name(model_config(models)) == f"tiny@{weights}"
-    assert engine_name(model_config(models, precision="bf16")) == f"tiny@{weights}"
+    assert engine_name(model_config(models, device="cpu")) == f"tiny@{weights}:float32"
+    assert engine_name(model_config(models, device="cuda")) == f"tiny@{weights}:bf16"
+    assert engine_name(model_config(models, device="cuda", precision="float32")) == f"tiny@{weights}:float32"
+    assert engine_name(model_config(models, device="cpu", precision="bf16")) == f"tiny@{weights}:bf16"
     assert engine_name(model_config(models, precision="4bit")) == f"tiny@{weights}:4bit"
-    name = engine_name(model_config(models, adapter="mine"))
-    assert name == f"tiny@{weights}+mine@{fingerprint(manifest)}"
-    assert engine_name(model_config(models, adapter="mine", merge=False)) == name
+    name = engine_name(model_config(models, adapter="mine", device="cpu"))
+    assert name == f"tiny@{weights}:float32+mine@{fingerprint(manifest)}"
+    assert engine_name(model_config(models, adapter="mine", device="cpu", merge=False)) == name
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("tiny@0123456789ab:bf16+news@77ab01c2d3e4", "tiny@0123456789ab:float32+news@77ab01c2d3e4", True),
+        ("tiny@0123456789ab", "tiny@0123456789ab:bf16", True),  # stored by an earlier version
+        ("tiny@0123456789ab:4bit", "tiny@0123456789ab:bf16", False),
+        ("tiny@0123456789ab:bf16", "tiny@ba9876543210:bf16", False),
+        ("tiny@0123456789ab:bf16+vllm", "tiny@0123456789ab:bf16", False),
+    ],
+)
+def test_what_runs_is_the_same_in_float32_and_bf16(one: str, other: str, same: bool) -> None:
+    assert (without_precision(one) == without_precision(other)) is same
 
 
 # --- the commands --------------------------------------------------------------------------------------------------

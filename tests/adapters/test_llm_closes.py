@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from transformers import AutoModelForCausalLM, LlamaConfig  # noqa: E402
 
 from bot.adapters.llm_answer import Choice  # noqa: E402
-from bot.adapters.llm_closes import FINE  # noqa: E402
+from bot.adapters.llm_closes import FINE, close_codes  # noqa: E402
 from bot.adapters.llm_decoder import Decoder  # noqa: E402
 from bot.adapters.llm_fused import FusedDecoder  # noqa: E402
 
@@ -43,6 +43,9 @@ PLAIN = Decoder(model_of())
 FUSED = FusedDecoder(model_of(), rows=4, graphs=False)
 
 
+WAYS = ((0.5, 0.5), (0.9, 0.2), (0.05, 0.7))
+
+
 def said(picks: list[int], choices: tuple[Choice, ...], before: int) -> list[int]:
     """The tokens of an answer's first `before` choices."""
     tokens: list[int] = []
@@ -60,12 +63,47 @@ def shares_after(tokens: list[list[int]], labels: tuple[int, ...]) -> Any:
 def test_reading_closes_changes_no_answer_and_both_decoders_read_the_same(choices: tuple[Choice, ...]) -> None:
     picks, closes = PLAIN.tell(PREFIX, PROMPTS, choices)
 
-    assert picks == PLAIN.choose(PREFIX, PROMPTS, choices)
-    assert closes.shape == (len(PROMPTS), BARS, 1000)
+    assert picks[:, 0].tolist() == PLAIN.choose(PREFIX, PROMPTS, choices)
+    assert closes.shape == (len(PROMPTS), 1, BARS, 1000)
     assert closes.sum(dim=-1).flatten().tolist() == pytest.approx([1.0] * len(PROMPTS) * BARS, abs=1e-5)
     fused_picks, fused = FUSED.tell(PREFIX, PROMPTS, choices)
-    assert fused_picks == picks == FUSED.choose(PREFIX, PROMPTS, choices)
+    assert torch.equal(fused_picks, picks)
+    assert fused_picks[:, 0].tolist() == FUSED.choose(PREFIX, PROMPTS, choices)
     assert torch.allclose(fused, closes, atol=2e-6)
+
+
+@pytest.mark.parametrize("choices", [SINGLE, WHOLE], ids=["single digits", "whole codes"])
+def test_several_ways_are_read_as_if_each_were_the_only_one(choices: tuple[Choice, ...]) -> None:
+    picks, closes = PLAIN.tell(PREFIX, PROMPTS, choices, WAYS)
+
+    assert picks.shape == (len(PROMPTS), len(WAYS), len(choices))
+    for at, way in enumerate(WAYS):
+        alone, read = PLAIN.tell(PREFIX, PROMPTS, choices, [way])
+        assert torch.equal(alone[:, 0], picks[:, at])
+        assert torch.allclose(read[:, 0], closes[:, at], atol=2e-6)
+    assert torch.equal(PLAIN.tell(PREFIX, PROMPTS, choices)[0][:, 0], picks[:, 0])
+    fused_picks, fused = FUSED.tell(PREFIX, PROMPTS, choices, WAYS)
+    assert torch.equal(fused_picks, picks)
+    assert torch.allclose(fused, closes, atol=2e-6)
+
+
+@pytest.mark.parametrize("choices", [SINGLE, WHOLE], ids=["single digits", "whole codes"])
+def test_a_way_takes_each_close_at_its_quantile_and_all_else_at_the_median(choices: tuple[Choice, ...]) -> None:
+    picks, closes = PLAIN.tell(PREFIX, PROMPTS, choices, WAYS)
+    codes = close_codes(picks, choices)
+
+    assert codes.shape == (len(PROMPTS), len(WAYS), BARS)
+    for row in range(len(PROMPTS)):
+        for way, levels in enumerate(WAYS):
+            for bar, level in enumerate(levels):
+                code, upto = int(codes[row, way, bar]), closes[row, way, bar].double().cumsum(dim=0)
+                assert upto[code] >= level - 1e-4
+                assert code == 0 or upto[code - 1] <= level + 1e-4
+    each = len(choices) // BARS
+    places = [at for at in range(each) if at >= each // 4]  # of the first bar: its open, high and low
+    before = [one + said(picks[row, 2].tolist(), choices, each // 4) for row, one in enumerate(PROMPTS)]
+    rest = PLAIN.choose(PREFIX, before, choices[each // 4 : each])
+    assert picks[:, 2, places].tolist() == rest
 
 
 def test_a_token_that_is_a_whole_code_tells_the_distribution_exactly() -> None:
@@ -73,8 +111,8 @@ def test_a_token_that_is_a_whole_code_tells_the_distribution_exactly() -> None:
 
     for row, one in enumerate(PROMPTS):
         for bar in range(BARS):
-            before = one + said(picks[row], WHOLE, 4 * bar)
-            assert torch.allclose(closes[row, bar], shares_after([before], CODES)[0], atol=1e-6)
+            before = one + said(picks[row, 0].tolist(), WHOLE, 4 * bar)
+            assert torch.allclose(closes[row, 0, bar], shares_after([before], CODES)[0], atol=1e-6)
 
 
 def test_single_digits_are_those_of_ten_questions_asked_one_by_one() -> None:
@@ -83,12 +121,12 @@ def test_single_digits_are_those_of_ten_questions_asked_one_by_one() -> None:
     for row, one in enumerate(PROMPTS[:3]):
         for bar in range(BARS):
             start = 12 * bar
-            before = one + said(picks[row], SINGLE, start)
+            before = one + said(picks[row, 0].tolist(), SINGLE, start)
             first = shares_after([before], DIGITS)[0]
             second = shares_after([[*before, digit] for digit in DIGITS], DIGITS)
-            told = closes[row, bar].view(10, 10, 10)
+            told = closes[row, 0, bar].view(10, 10, 10)
             assert torch.allclose(told.sum(dim=-1), first[:, None] * second, atol=1e-6)
-            chosen = picks[row][start], picks[row][start + 1]
+            chosen = picks[row, 0, start].item(), picks[row, 0, start + 1].item()
             for i, j in {chosen, *FINE}:
                 third = shares_after([[*before, DIGITS[i], DIGITS[j]]], DIGITS)[0]
                 assert torch.allclose(told[i, j], first[i] * second[i, j] * third, atol=1e-6)
@@ -98,22 +136,22 @@ def test_single_digits_are_those_of_ten_questions_asked_one_by_one() -> None:
 
 @pytest.mark.parametrize("choices", [SINGLE, WHOLE], ids=["single digits", "whole codes"])
 def test_what_is_read_is_the_same_to_the_last_bit_whoever_the_neighbours_are(choices: tuple[Choice, ...]) -> None:
-    _, together = FUSED.tell(PREFIX, PROMPTS, choices)
+    _, together = FUSED.tell(PREFIX, PROMPTS, choices, WAYS)
 
     for row, one in enumerate(PROMPTS):
-        assert torch.equal(FUSED.tell(PREFIX, [one], choices)[1][0], together[row])
-    assert torch.equal(FUSED.tell(PREFIX, PROMPTS[::-1], choices)[1].flip(0), together)
+        assert torch.equal(FUSED.tell(PREFIX, [one], choices, WAYS)[1][0], together[row])
+    assert torch.equal(FUSED.tell(PREFIX, PROMPTS[::-1], choices, WAYS)[1].flip(0), together)
 
 
 def test_the_told_close_is_the_median_of_what_is_read() -> None:
     for choices in (SINGLE, WHOLE):
         picks, closes = PLAIN.tell(PREFIX, PROMPTS, choices)
         places = len(choices) // BARS
-        for row, pick in enumerate(picks):
+        for row, pick in enumerate(picks[:, 0].tolist()):
             for bar in range(BARS):
                 digits = pick[places * bar : places * bar + places // 4]
                 code = int("".join(str(one) for one in digits))
-                upto = closes[row, bar].cumsum(dim=0)
+                upto = closes[row, 0, bar].cumsum(dim=0)
                 assert upto[code] >= 0.5 - 1e-5
                 assert code == 0 or upto[code - 1] <= 0.5 + 1e-5
 
@@ -124,9 +162,9 @@ def test_on_a_gpu_a_recorded_answer_reads_what_an_unrecorded_one_does(choices: t
     shape = LlamaConfig(**SHAPE | {"hidden_size": 192, "head_dim": 32})
     model = AutoModelForCausalLM.from_config(shape, attn_implementation="grouped").eval().to("cuda", torch.bfloat16)
     recorded = FusedDecoder(model, rows=4, graphs=True)
-    picks, closes = recorded.tell(PREFIX, PROMPTS, choices)
-    assert picks == recorded.choose(PREFIX, PROMPTS, choices)
+    picks, closes = recorded.tell(PREFIX, PROMPTS, choices, WAYS)
+    assert picks[:, 0].tolist() == recorded.choose(PREFIX, PROMPTS, choices)
     recorded._recorded = None
-    again, plain = recorded.tell(PREFIX, PROMPTS, choices)
-    assert again == picks
+    again, plain = recorded.tell(PREFIX, PROMPTS, choices, WAYS)
+    assert torch.equal(again, picks)
     assert torch.equal(plain, closes)

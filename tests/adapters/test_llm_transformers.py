@@ -228,7 +228,7 @@ def test_the_forecast_names_the_weights_the_question_and_the_days(engine: Transf
 
     assert told
     assert told.model == engine.model
-    assert re.fullmatch(r"tiny@[0-9a-f]{12}", told.model)
+    assert re.fullmatch(r"tiny@[0-9a-f]{12}:float32", told.model)
     assert (told.symbol, told.as_of, told.past_sessions) == ("2330", asked.as_of, 4)
     assert re.fullmatch("[0-9a-f]{64}", told.prompt_sha256)
 

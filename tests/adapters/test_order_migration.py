@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from builders import RATES
+from sqlite_utils import Database
 
 from bot.adapters import sqlite_open
 from bot.adapters.broker_paper import PaperBroker
 from bot.adapters.sqlite_journal import Journal
-from bot.adapters.sqlite_open import Database, migrations, open_database
+from bot.adapters.sqlite_open import migrations, open_database
 from bot.core.orders import OrderState
 
 OLD, NEW = "2025-01-02:2330:buy", "forecast_edge:2025-01-02:2330:buy:1"
@@ -91,7 +92,7 @@ def test_opening_again_migrates_nothing_twice(old: Path) -> None:
     before = dump(old)
     open_database(old).close()
     assert dump(old) == before
-    assert sqlite_open.migrations.pending(Database(sqlite3.connect(old))) == []
+    assert sqlite_open.migrations.pending(sqlite3.connect(old)) == []
 
 
 def dump(path: Path) -> list[Any]:

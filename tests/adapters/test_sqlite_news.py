@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from builders import FRIDAY, THURSDAY, at
+from sqlite_utils import Database
 
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_news import NewsStore
-from bot.adapters.sqlite_open import Database, migrations, open_database
+from bot.adapters.sqlite_open import migrations, open_database
 from bot.adapters.sqlite_signals import SignalStore
 from bot.core.headlines import Story
 from bot.core.signals import Signal
@@ -72,7 +73,7 @@ def test_a_headline_of_nobody_is_kept_too(db: Any) -> None:
 def old_database(path: Path, rows: list[tuple[str, str, str, str]]) -> None:
     """A database as it was before headlines had many companies: (symbol, title, url, fetched at)."""
     db = Database(sqlite3.connect(path))
-    later = [one.name for one in migrations.pending(db) if one.name not in OLD]
+    later = [one for one in migrations.pending(db.conn) if one not in OLD]
     migrations.apply(db, stop_before=later)
     db["articles"].insert_all(
         {"symbol": symbol, "title": title, "url": url, "source": "報", "language": "zh",

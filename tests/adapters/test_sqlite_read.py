@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from builders import THURSDAY, at
+from sqlite_utils import Database
 
-from bot.adapters.sqlite_open import Database, migrations, open_database
+from bot.adapters.sqlite_open import migrations, open_database
 from bot.adapters.sqlite_read import open_for_reading
 from bot.adapters.sqlite_runs import ClockMark
 from bot.errors import Refused
@@ -106,3 +107,24 @@ def test_what_is_no_database_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"not a database, not at all, and long enough" * 40)
     with pytest.raises(Refused, match="not a database"):
         open_for_reading(tmp_path / "x.db")
+
+
+def test_a_view_s_rows_are_those_of_sqlite_utils(tmp_path: Path) -> None:
+    db = open_database(tmp_path / "twtrader.db")
+    db["companies"].insert_all(
+        {"symbol": symbol, "name": name, "board": "twse"} for symbol, name in [("2330", "台積電"), ("2317", "鴻海")]
+    )
+    view = open_for_reading(tmp_path / "twtrader.db")
+    for sql, words in [
+        ("select * from companies order by symbol", []),
+        ("select name, count(*) from companies where symbol = ?", ["2330"]),
+        ("select name from companies where symbol = :one", {"one": "2317"}),
+        ("select * from orders", []),
+    ]:
+        assert list(view.query(sql, words)) == list(db.query(sql, words))
+    assert list(view["companies"].rows) == list(db["companies"].rows)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        view.execute("delete from companies")
+    view.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        view.execute("select 1")

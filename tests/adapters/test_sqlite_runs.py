@@ -11,8 +11,9 @@ import pytest
 from builders import FRIDAY, THURSDAY, at
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlite_utils import Database
 
-from bot.adapters.sqlite_open import Database, migrations, open_database
+from bot.adapters.sqlite_open import migrations, open_database
 from bot.adapters.sqlite_runs import ClockMark, RunLog
 
 

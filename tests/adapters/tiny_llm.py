@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from bot.adapters.model_store import MANIFEST, sha256_of
 
@@ -27,11 +27,13 @@ def make_tokenizer(digits: int, without: tuple[str, ...] = ()) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", additional_special_tokens=["<turn>"])
 
 
-def make_tiny_model(folder: Path, *, digits: int, manifest: bool = False) -> None:
-    """A model folder as `pull` makes them, with about 100,000 random weights."""
+def make_tiny_model(
+    folder: Path, *, digits: int, manifest: bool = False, kind: type[PreTrainedModel] = LlamaForCausalLM
+) -> None:
+    """A model folder as `pull` makes them, with about 100,000 random weights; of another `kind` than Llama's, if told."""
     tokenizer = make_tokenizer(digits)
     torch.manual_seed(7)
-    shape = LlamaConfig(
+    shape = kind.config_class(
         vocab_size=len(tokenizer),
         hidden_size=32,
         intermediate_size=64,
@@ -42,7 +44,7 @@ def make_tiny_model(folder: Path, *, digits: int, manifest: bool = False) -> Non
         initializer_range=0.4,
         tie_word_embeddings=True,
     )
-    LlamaForCausalLM(shape).save_pretrained(folder)
+    kind(shape).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     if manifest:
         _describe(folder)

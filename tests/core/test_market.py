@@ -20,6 +20,7 @@ from bot.core.market import (
     limit_down_x100,
     limit_pct,
     limit_up_x100,
+    shares_told,
     tick_x100,
     to_x100,
 )
@@ -185,3 +186,11 @@ def test_every_price_that_traded_is_on_the_tick() -> None:
                     price_x100 = x100(row[name])
                     assert floor_to_tick_x100(price_x100, etf) == price_x100, (path.stem, row["date"], name, row[name])
     assert rows == 95_704
+
+
+@pytest.mark.parametrize(
+    ("shares", "text"),
+    [(1_000, "+1 lot"), (-2_000, "-2 lots"), (1_500, "+1,500 shares"), (-1, "-1 shares"), (1_200_000, "+1,200 lots")],
+)
+def test_differences_are_told_in_lots(shares: int, text: str) -> None:
+    assert shares_told(shares) == text

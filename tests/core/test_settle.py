@@ -16,7 +16,7 @@ from bot.core.explain import Resting
 from bot.core.exrights import ExRight
 from bot.core.orders import Fill, OrderState, Side
 from bot.core.portfolio import Portfolio, Position, apply_fill, as_if_bought
-from bot.core.settle import Reading, Settlement, settle, shares_told
+from bot.core.settle import Reading, Settlement, settle
 
 S = OrderState
 MONDAY = date(2025, 1, 6)
@@ -325,14 +325,6 @@ def test_a_book_by_the_platforms_own_rule_is_always_explained(orders: list[Resti
     result = settle(MONDAY, orders, RICH, Reading(shares=book), RATES)
     assert result.unexplained == {}
     assert states(result) == {o.order.key: S.FILLED if o.touched else S.EXPIRED for o in orders}
-
-
-@pytest.mark.parametrize(
-    ("shares", "text"),
-    [(1_000, "+1 lot"), (-2_000, "-2 lots"), (1_500, "+1,500 shares"), (-1, "-1 shares"), (1_200_000, "+1,200 lots")],
-)
-def test_differences_are_told_in_lots(shares: int, text: str) -> None:
-    assert shares_told(shares) == text
 
 
 def test_an_open_purchase_counts_as_if_it_had_traded() -> None:

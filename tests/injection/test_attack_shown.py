@@ -18,7 +18,9 @@ from bot.adapters.sqlite_open import open_database
 from bot.core.forecast import Sentiment
 from bot.core.foreign_text import storable
 from bot.core.headlines import Story
-from bot.status import as_json, read_snapshot, render
+from bot.status import read_snapshot
+from bot.status_json import as_json
+from bot.status_picture import render
 
 BAD = Sentiment(positive=0.1, neutral=0.1, negative=0.8)
 NOW = at(THURSDAY, "17:00")

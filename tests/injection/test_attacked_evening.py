@@ -130,7 +130,8 @@ def _evening(box: Sandbox, config: Config, engine: KeptEngine, attacks: Sequence
     """The daemon's evening of MONDAY, while strangers print what they like about TARGET."""
     from rich.console import Console
 
-    from bot.status import read_snapshot, render
+    from bot.status import read_snapshot
+    from bot.status_picture import render
 
     box.move_to(at(MONDAY, "16:50"))
     for attack in attacks:

@@ -18,8 +18,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 from safetensors.torch import load_file  # noqa: E402
-from tiny_llm import make_tokenizer  # noqa: E402
+from tiny_llm import make_tiny_model, make_tokenizer  # noqa: E402
 from tiny_runs import mood_dataset, moods, price_dataset, prices, tiny_config, tune  # noqa: E402
+from transformers import GemmaForCausalLM  # noqa: E402
 
 from bot.adapters.adapter_store import WEIGHTS, check_base, read_adapter  # noqa: E402
 from bot.adapters.llm_answer import answer_choices, fill_answer  # noqa: E402
@@ -179,6 +180,17 @@ def test_trl_goes_on_where_it_was_stopped_and_comes_to_the_same_weights(tmp_path
     rows = read_log(tmp_path / "stopped/log.csv")
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert made.progress.tokens == read_log(tmp_path / "whole/log.csv")[-1]["tokens"]
+
+
+def test_auto_trains_with_ours_what_it_can_run_and_with_trl_what_it_cannot(tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    data = mood_dataset(tmp_path / "data")
+    tiny_config(tmp_path)
+    make_tiny_model(tmp_path / "models/gemma", digits=1, kind=GemmaForCausalLM)
+    for name, engine in (("tiny", "fused"), ("gemma", "trl")):
+        made = tune(tmp_path, data, name, model=name, engine="auto", max_steps=1)
+        assert json.loads((tmp_path / name / "settings.json").read_bytes())["engine"] == engine
+        check_base(read_adapter(made.adapter), tmp_path / "models" / name)
 
 
 # --- the loop ------------------------------------------------------------------------------------------------------
