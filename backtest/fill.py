@@ -22,7 +22,7 @@ from bot.answers import ask_named, columns_of
 from bot.config import Config
 from bot.core.exrights import ExRight
 from bot.core.forecast import Forecast
-from bot.core.prompt import TITLE_CHARS, clean_text
+from bot.core.prompt import headline_text
 from bot.errors import EngineFailed, Refused
 from bot.ports import Company, Engine, Explains, Question
 from bot.universe import load_universe
@@ -242,7 +242,7 @@ def _score_headlines(engine: Engine, store: MarketStore, config: Config, filled:
     """The mood of every archived headline that a decision of these sessions looked at."""
     back = timedelta(days=config.feeds.newsapi.lookback_days)
     archived = store.titles(since=filled.since - back, until=filled.until)
-    titles = [title for title in archived if clean_text(title, TITLE_CHARS)]  # else nothing to read, live neither
+    titles = [title for title in archived if headline_text(title)]  # else nothing to read, live neither
     known = store.sentiments(titles, model=engine.model)
     new = [title for title in titles if title not in known]
     filled.headlines, filled.headlines_there = len(titles), len(known)

@@ -26,9 +26,12 @@ from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from bot.adapters.llm_answer import Choice
+from bot.adapters.llm_closes import close_codes
 from bot.adapters.llm_decoder import Decoder
 from bot.adapters.llm_fused import FusedDecoder
+from bot.adapters.llm_outlook import ways_of
 from bot.core import distribution
+from bot.core.mixture import mixed_outlooks
 
 SHAPE = LlamaConfig(
     hidden_size=3072, num_hidden_layers=28, num_attention_heads=24, num_key_value_heads=8, head_dim=128,
@@ -36,6 +39,7 @@ SHAPE = LlamaConfig(
     rope_theta=500000.0,
 )  # fmt: skip
 STOCKS, SESSIONS, HEADLINES, OLD_TOKENS = 41, 250, 8192, 305
+PATHS = 8  # [model] paths
 BODY_FLOP = 2 * 2_818_572_288  # a token, without the embedding
 dice = random.Random(1)
 
@@ -192,6 +196,13 @@ def ours(fused: FusedDecoder, old_s: float) -> None:
     print(f"  {STOCKS} forecasts 5->5: {again_s:.3f} s (the first time, recording: {first_s:.1f} s)")
     fused.tell(PREFIX, evening, choices(5))
     print(f"  with the closes' distributions: {timed(lambda: fused.tell(PREFIX, evening, choices(5)), 5)[1]:.3f} s")
+    ways = ways_of(PATHS, 5)
+    (picks, closes), _ = timed(lambda: fused.tell(PREFIX, evening, choices(5), ways))
+    along_s = timed(lambda: fused.tell(PREFIX, evening, choices(5), ways), 3)[1]
+    asked = [distribution.Path(last_x100=100_00, closes_x100=(100_00,) * 5, etf=False, pct=10)] * STOCKS
+    codes = close_codes(picks, choices(5))
+    added = timed(lambda: mixed_outlooks(closes[:, 1:].numpy(), codes[:, 1:].numpy(), asked))[1]
+    print(f"  along {PATHS} paths too: {along_s:.3f} s, and {added:.2f} s on one core to bands and P(up)")
     fused.choose(PREFIX, deep, choices(5))
     print(f"  {STOCKS} forecasts 20->5: {timed(lambda: fused.choose(PREFIX, deep, choices(5)), 3)[1]:.3f} s")
     alone = [fused.choose(PREFIX, [one], choices(5))[0] for one in evening]
@@ -206,7 +217,7 @@ def ours(fused: FusedDecoder, old_s: float) -> None:
     )
     (_, closes), took = timed(lambda: fused.tell(PREFIX, year, choices(5)))
     paths = [distribution.Path(last_x100=100_00, closes_x100=(100_00,) * 5, etf=False, pct=10)] * len(year)
-    added = timed(lambda: distribution.outlooks(closes.numpy(), paths))[1]
+    added = timed(lambda: distribution.outlooks(closes[:, 0].numpy(), paths))[1]
     print(f"  with the closes' distributions: {took:.1f} s, and {added:.1f} s on one core to bands and P(up)")
     titles = prompts(HEADLINES, 40, 40)
     fused.scores(SHOWN, titles[: 2 * fused.rows], (5, 6, 7))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -83,17 +84,16 @@ class Answer:
             yield f"{told.model} was trained until {told.trained_until}: it may know what came, so this proves nothing"
         if not told.bands:
             yield "the model tells no band"
-        elif reads_too_narrow(told.model):
-            yield "with an adapter the band is too narrow: see docs/bands.md"
+        elif len(told.bands) > 1 and along_the_median(told.model):
+            yield "after the first session the band is too narrow: it was read along the median alone (docs/bands.md)"
         if self.went_ex:
             days = ", ".join(map(str, self.went_ex))
             yield f"what came is told in the prices of {told.as_of}: {self.company.symbol} went ex on {days}"
 
 
-def reads_too_narrow(model: str) -> bool:
-    """Whether `model` names an adapter whose bands are read off its probabilities; vLLM's come from whole paths."""
-    ways = model.split("+")[1:]
-    return any("@" in one for one in ways) and not any(one.startswith("vllm") for one in ways)
+def along_the_median(model: str) -> bool:
+    """Whether bands of the engine `model` were read along its median alone: its name tells no number of paths."""
+    return not any(re.fullmatch(r"p\d+|n\d+|(vllm|seed)(\.n\d+)?", one) for one in model.split("+")[1:])
 
 
 def p_up_words(forecast: Forecast) -> str:

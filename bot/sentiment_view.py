@@ -22,19 +22,24 @@ if TYPE_CHECKING:
 def print_sentiment(config: ModelConfig, rules: MoodRules, titles: Sequence[str], *, as_json: bool = False) -> None:
     """Ask the model for the mood of each headline and print it, with what makes it less than it seems.
 
+    One with nothing to read, like a lone link, is not asked about: its mood is unknown.
+
     Raises:
         Refused: there is no headline, or no model.
         EngineFailed: the model gave no answer.
     """
     from rich.console import Console
 
+    from bot.core.prompt import headline_text
     from bot.wiring import engine_of
 
     if not titles:
         raise Refused("no headline was given")
+    asked = [title for title in titles if headline_text(title)]
     engine = engine_of(config)
     try:
-        moods = engine.sentiment(titles)
+        known = dict(zip(asked, engine.sentiment(asked), strict=True)) if asked else {}
+        moods = [known.get(title) for title in titles]
     finally:
         engine.close()
     if as_json:

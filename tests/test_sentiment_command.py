@@ -26,6 +26,7 @@ MOODS = {
     "who knows": Sentiment(positive=0.30, neutral=0.45, negative=0.25),
     "利空": Sentiment(positive=0.1, neutral=0.2, negative=0.7),
 }
+EMPTY = "https://t.co/a1 www.b.tw"
 RULES = load_config(REPO / "config.toml").news  # mixed from 35 % each, low confidence under 50 %
 
 
@@ -35,6 +36,8 @@ class Reader:
     model = "reader@1"
 
     def sentiment(self, titles: Sequence[str]) -> list[Sentiment | None]:
+        assert titles
+        assert EMPTY not in titles, "asked about nothing"
         return [MOODS.get(title) for title in titles]
 
     def forecast(self, questions: Sequence[Question]) -> list[Forecast | None]:
@@ -76,6 +79,20 @@ def test_a_mood_that_the_model_does_not_tell_is_unknown(monkeypatch: pytest.Monk
     told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert told["sentiments"] == [{"title": "never heard", "label": None}]
     assert "unknown" in CliRunner().invoke(app, words).stdout
+
+
+@pytest.mark.parametrize("others", [[], ["利空"]])
+def test_a_lone_link_is_not_asked_about_and_unknown(monkeypatch: pytest.MonkeyPatch, others: list[str]) -> None:
+    monkeypatch.setattr(bot.wiring, "engine_of", lambda _: Reader())
+    words = ["-c", str(REPO / "config.toml"), "sentiment", EMPTY, *others]
+    told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert [(one["title"], one["label"]) for one in told["sentiments"]] == [
+        (EMPTY, None),
+        *((title, "negative") for title in others),
+    ]
+    shown = CliRunner().invoke(app, words).stdout
+    assert EMPTY in shown
+    assert "unknown" in shown
 
 
 def test_a_headlines_own_markup_is_shown_not_followed() -> None:

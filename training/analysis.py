@@ -12,7 +12,7 @@ from datetime import date
 from typing import Final
 
 from bot.core.market import from_x100
-from bot.core.prompt import CONTEXT_LINES, NAME_CHARS, TITLE_CHARS, clean_text
+from bot.core.prompt import CONTEXT_LINES, NAME_CHARS, clean_text, headline_text
 
 WEEK_SESSIONS: Final = 5
 PAST_CLOSES: Final = 21  # so that the month's move is known
@@ -70,7 +70,7 @@ def analysis_question(week: KnownWeek) -> str:
     closes = week.closes_x100
     name = clean_text(week.name, NAME_CHARS)
     moves = ", ".join(f"{_move(closes[-1 - back], closes[-1])} in {back}" for back in (1, 5, 20))
-    told = [title for title in (clean_text(one, TITLE_CHARS) for one in week.headlines) if title][:CONTEXT_LINES]
+    told = [title for title in (headline_text(one) for one in week.headlines) if title][:CONTEXT_LINES]
     news = "".join(f"News: {title}\n" for title in told)
     return (
         f"{ANALYSIS_PREFIX}{week.symbol} {name}, close {from_x100(closes[-1]).normalize():f} on {week.as_of}\n"

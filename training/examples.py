@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
-from typing import Literal
+from typing import Final, Literal
 
 from bot.config import TAIPEI
 from bot.core.prompt import CONTEXT_LINES, TUNED_MOOD_PREFIX, sentiment_text
@@ -185,7 +185,7 @@ def mood_examples(
     """
     tested: set[str] = set()
     learned: list[Pair] = []
-    for split, record in _dated_moods(dated, cuts, left_out):
+    for split, record in _readable(_dated_moods(dated, cuts, left_out), left_out):
         if split != "test":
             learned.append((split, record))
         elif _key(record) not in tested:
@@ -206,7 +206,8 @@ def mood_examples(
 
 
 def _agreed(pairs: Sequence[Pair], tested: set[str], left_out: Counter[str]) -> Iterator[Pair]:
-    """Each text once; none that is tested, none that stands there with two labels."""
+    """Each text once; none that is tested, none that stands there with two labels, none with nothing to read."""
+    pairs = list(_readable(pairs, left_out))
     labels: dict[str, set[str | None]] = {}
     for _, record in pairs:
         labels.setdefault(_key(record), set()).add(record.label)
@@ -222,6 +223,18 @@ def _agreed(pairs: Sequence[Pair], tested: set[str], left_out: Counter[str]) -> 
         else:
             seen.add(key)
             yield split, record
+
+
+def _readable(pairs: Iterable[Pair], left_out: Counter[str]) -> Iterator[Pair]:
+    """All but lone links: nothing is asked of one, live neither."""
+    for split, record in pairs:
+        if record.input == _MUTE:
+            left_out["with nothing to read"] += 1
+        else:
+            yield split, record
+
+
+_MUTE: Final = TUNED_MOOD_PREFIX + sentiment_text("")
 
 
 def _key(record: Record) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bot.core.prompt import LABELS
+from bot.core.prompt import LABELS, headline_text
 from bot.errors import Refused
 
 _LINK: Final = re.compile(r"https?://\S+|www\.\S+", re.IGNORECASE)
@@ -64,7 +64,7 @@ def corpus_of(name: str, train: Sequence[Labelled], test: Sequence[Labelled], li
     """A user's own two sides, as they are.
 
     Raises:
-        Refused: a side is empty, or a text stands on both.
+        Refused: as `check_sides`, or a text stands on both.
     """
     check_sides(name, train, test)
     shared = {same_text(one.text) for one in test}
@@ -105,11 +105,14 @@ def check_sides(name: str, train: Sequence[Labelled], test: Sequence[Labelled]) 
     """Refuse a corpus with nothing to learn from, or nothing to be tested on.
 
     Raises:
-        Refused: a side is empty.
+        Refused: a side is empty, or a text of the test side, like a lone link, has nothing to read: it can't be asked.
     """
     for side, rows in (("train", train), ("test", test)):
         if not rows:
             raise Refused(f"{name}: the {side} side is empty")
+    mute = next((one.text for one in test if not headline_text(one.text)), None)
+    if mute is not None:
+        raise Refused(f"{name}: a text of the test side has nothing to read: {mute[:60]!r}")
 
 
 def labelled_row(path: Path, number: int, row: Mapping[str, Any], text: str, label: str) -> Labelled:

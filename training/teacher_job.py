@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 
 from bot.config import Config
+from bot.core.prompt import headline_text
 from bot.errors import ConfigError, Refused
 from bot.secrets import optional_secret
 from bot.universe import load_universe
@@ -76,7 +77,7 @@ def weeks_known(config: Config, wanted: Wanted) -> list[KnownWeek]:
 
 
 def _mood_tasks(config: Config, wanted: Wanted) -> list[Task]:
-    """One for every headline about a stock of the universe."""
+    """One for every headline about a stock of the universe that has something to read."""
     symbols = {company.symbol for company in load_universe(config.universe)}
     if wanted.headlines is not None:
         found = headlines_in(wanted.headlines, symbols)
@@ -85,7 +86,7 @@ def _mood_tasks(config: Config, wanted: Wanted) -> list[Task]:
     return [
         MoodTask(title=article.title, day=article.published_at.date(), language=wanted.language)
         for article in found.all()
-        if wanted.since <= article.published_at.date() <= wanted.until
+        if wanted.since <= article.published_at.date() <= wanted.until and headline_text(article.title)
     ]
 
 

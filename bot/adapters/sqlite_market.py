@@ -15,6 +15,7 @@ from bot.core.check import CheckedBars
 from bot.core.forecast import Article, Forecast, Sentiment
 from bot.core.headlines import Story
 from bot.core.market import Bar, from_x100
+from bot.core.prompt import WORDING
 from bot.ports import Company
 
 
@@ -181,21 +182,21 @@ class MarketStore:
         return self.answers.newest()
 
     def add_sentiments(self, model: str, moods: Mapping[str, Sentiment], made_at: datetime) -> None:
-        """Store the mood of each headline as `model` sees it."""
+        """Store the mood of each headline as `model` sees it, asked in the WORDING of now."""
         self.db["sentiments"].insert_all(
             [
-                {"title": title, "model": model, "positive": mood.positive, "neutral": mood.neutral,
-                 "negative": mood.negative, "made_at": made_at.isoformat()}
+                {"title": title, "model": model, "wording": WORDING, "positive": mood.positive,
+                 "neutral": mood.neutral, "negative": mood.negative, "made_at": made_at.isoformat()}
                 for title, mood in moods.items()
             ],
             ignore=True,
         )  # fmt: skip
 
     def sentiments(self, titles: Sequence[str], *, model: str) -> dict[str, Sentiment]:
-        """The known moods of `titles`; those never asked are absent."""
+        """The known moods of `titles`; those never asked, or in another WORDING only, are absent."""
         rows = self.db.query(
-            "select * from sentiments where model = ? and title in (select value from json_each(?))",
-            [model, json.dumps(list(titles))],
+            "select * from sentiments where model = ? and wording = ? and title in (select value from json_each(?))",
+            [model, WORDING, json.dumps(list(titles))],
         )
         return {row["title"]: _sentiment(row) for row in rows}
 
@@ -203,8 +204,8 @@ class MarketStore:
         """The newest scored headlines, newest first."""
         rows = self.db.query(
             "select a.*, s.positive, s.neutral, s.negative from symbol_articles a join sentiments s "
-            "on s.title = a.title group by a.id order by a.published_at desc, a.id limit ?",
-            [limit],
+            "on s.title = a.title where s.wording = ? group by a.id order by a.published_at desc, a.id limit ?",
+            [WORDING, limit],
         )
         return [(_article(row), _sentiment(row)) for row in rows]
 

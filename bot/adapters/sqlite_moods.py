@@ -10,6 +10,7 @@ from typing import Any
 
 from bot.core.forecast import Sentiment
 from bot.core.mood import Mood, MoodRules, Scored, mood_of
+from bot.core.prompt import WORDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class MoodStore:
     ) -> dict[date, dict[str, Mood]]:
         """By session and symbol, the mood of the headlines that `model` scored; a stock without any is absent.
 
+        Only what was asked in the WORDING of now counts: an answer to another question is none to this one.
         `evenings` are oldest first. A headline counts from the moment at which it was both published and fetched, if
         it was published in the `lookback` before its evening's decision, or after that.
         """
@@ -43,8 +45,9 @@ class MoodStore:
         first = (evenings[0].at - lookback - timedelta(days=2)).isoformat()
         rows = self.db.execute(
             "select a.symbol, a.title, a.source, a.published_at, a.fetched_at, s.positive, s.neutral, s.negative "
-            "from symbol_articles a join sentiments s on s.title = a.title where s.model = ? and a.published_at >= ?",
-            [model, first],
+            "from symbol_articles a join sentiments s on s.title = a.title "
+            "where s.model = ? and s.wording = ? and a.published_at >= ?",
+            [model, WORDING, first],
         )
         heard: dict[date, dict[str, list[Scored]]] = {}
         for symbol, title, source, published, fetched, positive, neutral, negative in rows:

@@ -289,3 +289,19 @@ def m100_answers(db: Any) -> None:
     from bot.adapters.sqlite_answer_keys import migrate_answers
 
     migrate_answers(db)
+
+
+@migrations()
+def m110_mood_wording(db: Any) -> None:
+    """In which `prompt.WORDING` a headline was asked; all moods so far in the first, which had no number."""
+    db.execute("alter table sentiments rename to sentiments_before")
+    db["sentiments"].create(
+        {"title": str, "model": str, "wording": int, "positive": float, "neutral": float, "negative": float,
+         "made_at": str},
+        pk=("title", "model", "wording"), strict=True,
+    )  # fmt: skip
+    db.execute(
+        "insert into sentiments (title, model, wording, positive, neutral, negative, made_at) "
+        "select title, model, 1, positive, neutral, negative, made_at from sentiments_before"
+    )
+    db.execute("drop table sentiments_before")

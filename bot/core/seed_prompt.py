@@ -27,7 +27,7 @@ from bot.core.market import (
     limit_up_x100,
     to_x100,
 )
-from bot.core.prompt import CONTEXT_LINES, NAME_CHARS, TITLE_CHARS, clean_text
+from bot.core.prompt import CONTEXT_LINES, NAME_CHARS, clean_text, headline_text
 
 COLUMNS: Final = "date,open,high,low,close"
 # Why a continuation is no forecast. The first that applies is told.
@@ -50,7 +50,7 @@ def seed_question(name: str, bars: Sequence[Bar], *, context: Sequence[str] = ()
     `name` and `context` are foreign text and cleaned, as in the answer language's question.
     """
     who = "a stock" if masked else f"{bars[-1].symbol} {clean_text(name, NAME_CHARS)}"
-    told = [clean_text(one, TITLE_CHARS) for one in context]
+    told = [headline_text(one) for one in context]
     news = "".join(f"News: {one}\n" for one in [one for one in told if one][:CONTEXT_LINES])
     days = [str(number) if masked else bar.session.isoformat() for number, bar in enumerate(bars, start=1)]
     rows = "".join(seed_row(day, bar) for day, bar in zip(days, bars, strict=True))

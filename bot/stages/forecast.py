@@ -12,7 +12,7 @@ from bot.config import Config
 from bot.core.exrights import ExRight, adjusted
 from bot.core.forecast import Article
 from bot.core.market import Bar
-from bot.core.prompt import TITLE_CHARS, clean_text
+from bot.core.prompt import headline_text
 from bot.core.reasons import listed
 from bot.errors import EngineFailed, Refused
 from bot.exrights_fetch import known_events, refresh_ex_rights
@@ -110,20 +110,25 @@ def _forecast(questions: list[Question], engine: Engine, ports: Ports) -> tuple[
 
 
 def _score_news(engine: Engine, ports: Ports, config: Config) -> str:
-    """Ask for the mood of headlines that have none yet; says how many, or why none."""
+    """Ask for the mood of headlines that have none yet; says how many, or why none.
+
+    One with nothing to read, like a lone link, has no mood: it is not asked about, and told.
+    """
     recent = (article for company in ports.companies for article in recent_headlines(company, ports, config))
-    titles = {article.title for article in recent if clean_text(article.title, TITLE_CHARS)}  # else nothing to read
+    told = {article.title for article in recent}
+    titles = {title for title in told if headline_text(title)}
+    empty = f", {len(told) - len(titles)} with nothing to read" if len(titles) < len(told) else ""
     new = sorted(titles - set(ports.market.sentiments(sorted(titles), model=engine.model)))
     if not new:
-        return "no new headlines"
+        return f"no new headlines{empty}"
     try:
         moods = engine.sentiment(new)
     except EngineFailed as failed:
-        return f"sentiment unknown: {failed}"
+        return f"sentiment unknown: {failed}{empty}"
     known = {title: mood for title, mood in zip(new, moods, strict=True) if mood is not None}
     ports.market.add_sentiments(engine.model, known, ports.clock.now())
     unknown = f", {len(new) - len(known)} unknown{why_missing(engine)}" if len(known) < len(new) else ""
-    return f"{len(known)} headlines scored{unknown}"
+    return f"{len(known)} headlines scored{unknown}{empty}"
 
 
 def why_missing(engine: Engine) -> str:

@@ -294,14 +294,15 @@ def test_the_engines_name_tells_base_precision_and_adapter(models: Path, base: P
     weights = weights_sha256(base)[:12]
     manifest = read_adapter(models / "adapters/mine")
 
-    assert engine_name(model_config(models, device="cpu")) == f"tiny@{weights}:float32"
-    assert engine_name(model_config(models, device="cuda")) == f"tiny@{weights}:bf16"
-    assert engine_name(model_config(models, device="cuda", precision="float32")) == f"tiny@{weights}:float32"
-    assert engine_name(model_config(models, device="cpu", precision="bf16")) == f"tiny@{weights}:bf16"
-    assert engine_name(model_config(models, precision="4bit")) == f"tiny@{weights}:4bit"
+    assert engine_name(model_config(models, device="cpu")) == f"tiny@{weights}:float32+p8"
+    assert engine_name(model_config(models, device="cuda")) == f"tiny@{weights}:bf16+p8"
+    assert engine_name(model_config(models, device="cuda", precision="float32")) == f"tiny@{weights}:float32+p8"
+    assert engine_name(model_config(models, device="cpu", precision="bf16")) == f"tiny@{weights}:bf16+p8"
+    assert engine_name(model_config(models, precision="4bit")) == f"tiny@{weights}:4bit+p8"
     name = engine_name(model_config(models, adapter="mine", device="cpu"))
-    assert name == f"tiny@{weights}:float32+mine@{fingerprint(manifest)}"
+    assert name == f"tiny@{weights}:float32+mine@{fingerprint(manifest)}+p8"
     assert engine_name(model_config(models, adapter="mine", device="cpu", merge=False)) == name
+    assert engine_name(model_config(models, adapter="mine", device="cpu", paths=0)) == name.removesuffix("+p8")
 
 
 @pytest.mark.parametrize(

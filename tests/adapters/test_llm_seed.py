@@ -102,18 +102,22 @@ def test_what_others_still_wrote_is_no_part_of_an_ended_text(folder: Path) -> No
 
 
 def test_its_answers_have_a_name_of_their_own(folder: Path) -> None:
+    def name(**model: Any) -> str:
+        return ChildEngine(told(folder, precision="float32", **model)).model
+
     names = {
-        ChildEngine(told(folder, style="codes")).model,
-        ChildEngine(told(folder)).model,
-        ChildEngine(told(folder, samples=5)).model,
-        ChildEngine(told(folder, engine="unsloth")).model,
-        ChildEngine(told(folder, engine="vllm", style="codes", samples=5)).model,
-        ChildEngine(told(folder, style="codes", bands=False)).model,
-        ChildEngine(told(folder, bands=False)).model,  # these never have bands of their own distribution
+        name(style="codes", paths=0),
+        name(style="codes"),
+        name(),
+        name(samples=5),
+        name(engine="unsloth"),
+        name(engine="vllm", style="codes", samples=5),
+        name(style="codes", bands=False),
+        name(bands=False),  # these never have bands of their own distribution
     }
     plain = min(names, key=len)
 
-    others = {"+seed", "+seed.n5", "+unsloth+seed", "+vllm.n5", "+nobands"}
+    others = {"+seed", "+seed.n5", "+unsloth+seed", "+vllm.n5", "+nobands", "+p8"}
     assert names == {plain, *(f"{plain}{other}" for other in others)}
 
 

@@ -123,8 +123,10 @@ def test_a_forecast_carries_bands_and_p_up_and_is_the_same_without_them(
 
 
 def test_what_fits_memory_is_asked_at_once() -> None:
-    assert windows_at_once(5) * 5 * 1000 * 4 <= 256 * 2**20 < (windows_at_once(5) + 1) * 5 * 1000 * 4
-    assert windows_at_once(10**9) == 1
+    for paths in (0, 8):
+        bytes_ = 5 * 1000 * 4 * (1 + paths)
+        assert windows_at_once(5, paths) * bytes_ <= 256 * 2**20 < (windows_at_once(5, paths) + 1) * bytes_
+    assert windows_at_once(10**9, 0) == 1
 
 
 # --- decoding ------------------------------------------------------------------------------------------------------
@@ -228,7 +230,7 @@ def test_the_forecast_names_the_weights_the_question_and_the_days(engine: Transf
 
     assert told
     assert told.model == engine.model
-    assert re.fullmatch(r"tiny@[0-9a-f]{12}:float32", told.model)
+    assert re.fullmatch(r"tiny@[0-9a-f]{12}:float32\+p8", told.model)
     assert (told.symbol, told.as_of, told.past_sessions) == ("2330", asked.as_of, 4)
     assert re.fullmatch("[0-9a-f]{64}", told.prompt_sha256)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from builders import at, config
 
 from bot.adapters.sqlite_market import MarketStore
-from bot.adapters.sqlite_open import open_database
+from bot.adapters.sqlite_open import Database, migrations, open_database
 from bot.config import Config
+from bot.core import prompt
 from bot.core.forecast import Article, Sentiment
 from bot.moods import evening_moods, past_moods
 
@@ -50,6 +52,39 @@ def test_an_evening_reads_the_last_days_of_its_own_model(market: MarketStore, se
         "2317": round(0.6 / 4 * 10_000),
     }
     assert evening_moods(market.db, MON, "nobody", at(MON, "18:20"), settings) == {}
+
+
+def test_an_answer_to_a_question_in_another_wording_is_none_and_is_asked_for_again(
+    market: MarketStore, settings: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(market, "now", BAD, at(FRI, "18:20"))
+    assert market.newest_sentiments(5)
+    for module in ("sqlite_moods", "sqlite_market"):  # a later twtrader
+        monkeypatch.setattr(f"bot.adapters.{module}.WORDING", prompt.WORDING + 1)
+    assert evening_moods(market.db, FRI, "m", at(FRI, "18:20"), settings) == {}
+    assert past_moods(market.db, [FRI], "m", settings) == {}
+    assert market.sentiments(["now"], model="m") == {}
+    assert market.newest_sentiments(5) == []
+    market.add_sentiments("m", {"now": GOOD}, at(FRI, "18:25"))
+    assert market.sentiments(["now"], model="m") == {"now": GOOD}
+    assert evening_moods(market.db, FRI, "m", at(FRI, "18:30"), settings)["2330"].score_bps == round(0.6 / 4 * 10_000)
+    monkeypatch.undo()
+    assert market.sentiments(["now"], model="m") == {"now": BAD}  # what was answered then is still there
+
+
+def test_moods_of_before_there_were_wordings_are_kept_and_do_not_count(tmp_path: Path, settings: Config) -> None:
+    path = tmp_path / "old.db"
+    db = Database(sqlite3.connect(path))
+    migrations.apply(db, stop_before="m110_mood_wording")
+    row = {"title": "Profit up 20 %", "model": "m", "positive": 0.6, "neutral": 0.4, "negative": 0.0, "made_at": "x"}
+    db["sentiments"].insert(row)
+    db.conn.commit()
+    db.close()
+    market = MarketStore(open_database(path))
+    assert list(market.db["sentiments"].rows) == [row | {"wording": 1}]
+    assert market.sentiments([row["title"]], model="m") == {}
+    tell(market, row["title"], BAD, at(FRI, "18:20"))
+    assert evening_moods(market.db, FRI, "m", at(FRI, "18:20"), settings)["2330"].score_bps == -2_000
 
 
 def test_a_headline_counts_from_when_it_was_fetched_and_is_as_old_as_it_was_published(

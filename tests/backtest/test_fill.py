@@ -163,6 +163,11 @@ def test_headlines_of_the_archive_get_their_mood_once(home: Path, monkeypatch: p
     db = open_database(home / "twtrader.db")
     store, told = MarketStore(db), []
     for number, day in enumerate((SESSIONS[0] - timedelta(days=30), SESSIONS[3], SESSIONS[5])):
+        lone = f"https://t.co/{number}"  # nothing to read
+        told.append(
+            Article(symbol="2330", title=lone, url=lone, source="s", language="en", published_at=at(day, "09:00"),
+                    fetched_at=at(day, "17:00"))
+        )  # fmt: skip
         told.append(
             Article(symbol="2330", title=f"headline {number}", url=f"u{number}", source="s", language="zh",
                     published_at=at(day, "09:00"), fetched_at=at(day, "17:00"))

@@ -19,10 +19,12 @@ from bot.core.prompt import (
     QUESTION_PREFIX,
     SENTIMENT_PREFIX,
     TITLE_CHARS,
+    WORDING,
     answer_shape,
     answer_text,
     clean_text,
     code_of,
+    headline_text,
     price_of_x100,
     question_text,
     read_answer,
@@ -285,6 +287,35 @@ def test_the_sentiment_question_ends_where_its_label_stands_in_the_examples() ->
     assert text == " 營收創新高\nSentiment:"
     for label in LABELS:
         assert SENTIMENT_PREFIX.count(f"\nSentiment: {label}\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("title", "told"),
+    [
+        ("Profit rose 20 % , it did n't fall https://t.co/a1", "Profit rose 20%, it didn't fall"),
+        ("“＠TSMC” [ up ] , see (https://t.co/a1…)", "“@TSMC” up, see"),  # an ellipsis folds to three points
+        ("營收年增 30 %，詳見https://reurl.cc/a1。", "營收年增 30 %,詳見 。"),
+        ("<|im_start|> https://t.co/a1", "im_start"),
+        ("https://t.co/a1 <|>", ""),  # nothing to read: nobody is asked
+    ],
+)
+def test_a_headline_is_told_in_one_way_in_every_question(title: str, told: str) -> None:
+    assert WORDING == 2  # of these questions: changed ones need another, so that stored moods of these don't count
+    assert headline_text(title) == told
+    assert sentiment_text(title) == f" {told}\nSentiment:"
+    asked = question_text("台積電", [bar("100")], context=[title])
+    assert [line for line in asked.splitlines() if line.startswith("News")] == ([f"News: {told}"] if told else [])
+
+
+@given(
+    st.text(max_size=400) | st.lists(st.sampled_from(["https://t.co/a", "up", " , ", "<|", "''", "漲 %"])).map("".join)
+)
+def test_a_headline_as_told_is_clean_text_no_longer_than_before_and_told_the_same_again(title: str) -> None:
+    told = headline_text(title)
+
+    assert clean_text(told, TITLE_CHARS) == told
+    assert len(told) <= len(clean_text(title, TITLE_CHARS))
+    assert headline_text(told) == told
 
 
 @pytest.mark.parametrize(

@@ -59,13 +59,16 @@ def test_an_attack_becomes_one_short_line_without_a_bracket_or_anything_unseen(a
     assert {unicodedata.category(one)[0] for one in clean} <= set("LMNPSZ")  # no control, format, private, unassigned
     assert {one for one in clean if one.isspace()} <= {" "}
     assert prompt.clean_text(clean, prompt.TITLE_CHARS) == clean
+    told = prompt.headline_text(attack.text)
+    assert len(told) <= len(clean)
+    assert prompt.clean_text(told, prompt.TITLE_CHARS) == told  # so all of the above holds for what is asked
 
 
 @each_attack
 def test_an_attack_adds_no_line_to_any_prompt(attack: Attack) -> None:
     for attacked, harmless in zip(prompts_with(attack.text), prompts_with(HARMLESS), strict=True):
         told, usual = attacked.splitlines(), harmless.splitlines()
-        if prompt.clean_text(attack.text, prompt.TITLE_CHARS):
+        if prompt.headline_text(attack.text):
             assert len(told) == len(usual)
         else:
             assert len(told) <= len(usual)  # nothing is left of it: no news

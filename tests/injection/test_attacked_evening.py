@@ -69,6 +69,7 @@ class Evening:
     scored: Mapping[str, Sequence[Scored]]
     sentiments: Mapping[str, Sentiment]
     outcomes: Mapping[str, str]
+    forecast_detail: str
     status: str
 
 
@@ -140,6 +141,7 @@ def _evening(box: Sandbox, config: Config, engine: KeptEngine, attacks: Sequence
         ports = dataclasses.replace(opened, engine=lambda: engine)
         box.move_to(at(MONDAY, "18:30"))
         assert run_due(ports, config) is None
+        runs = {run.stage: run for run in ports.journal.stages.last() if run.session == MONDAY}
         shape = {"past_sessions": config.model.past_sessions, "future_sessions": config.model.future_sessions}
         return Evening(
             forecasts=ports.market.forecasts(as_of=MONDAY, model=engine.model, **shape),
@@ -147,7 +149,8 @@ def _evening(box: Sandbox, config: Config, engine: KeptEngine, attacks: Sequence
             orders=tuple(one.order for one in ports.journal.orders.select() if one.order.decided == MONDAY),
             scored={code: _scored(ports, config, engine, code) for code in CODES},
             sentiments={row["title"]: _sentiment(row) for row in ports.market.db["sentiments"].rows},
-            outcomes={run.stage: run.outcome for run in ports.journal.stages.last() if run.session == MONDAY},
+            outcomes={stage: run.outcome for stage, run in runs.items()},
+            forecast_detail=runs["forecast"].detail,
             status=_drawn(Console, render(read_snapshot(ports.market.db, at(MONDAY, "18:31"), (), config=config), 200)),
         )
 
@@ -186,10 +189,17 @@ def test_an_evening_full_of_attacks_is_a_calm_evening(evenings: Evenings) -> Non
     assert set(attacked.outcomes.values()) == {"done"}
     # Every attack was stored about its stock and read, except those of which nothing is left to read.
     read = {plain_title(one.title, one.source) for one in attacked.scored[TARGET]}
-    empty = [one.name for one in evenings.sent_in if not prompt.clean_text(one.text, prompt.TITLE_CHARS)]
+    empty = [one.name for one in evenings.sent_in if not prompt.headline_text(one.text)]
     assert len(attacked.scored[TARGET]) - len(without.scored[TARGET]) == len(evenings.sent_in) - len(empty)
     assert len(read) == len(attacked.scored[TARGET])
-    assert sorted(empty) == ["50,000 zero widths", "nothing but lone surrogates", "nothing but tag characters"]
+    assert sorted(empty) == [
+        "50,000 zero widths",
+        "nothing but a link",
+        "nothing but lone surrogates",
+        "nothing but tag characters",
+    ]
+    assert "with nothing to read" not in without.forecast_detail
+    assert attacked.forecast_detail.endswith(" headlines scored, 4 with nothing to read")
 
 
 def test_forecasts_are_the_same_to_the_last_bit(evenings: Evenings) -> None:

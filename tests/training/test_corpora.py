@@ -135,6 +135,8 @@ def test_own_sides_must_hold_something_and_share_nothing() -> None:
     good = [Labelled("up", "positive")]
     with pytest.raises(Refused, match="mine: the test side is empty"):
         corpus_of("mine", good, [])
+    with pytest.raises(Refused, match="mine: a text of the test side has nothing to read: 'https:"):
+        corpus_of("mine", good, [Labelled("down", "negative"), Labelled("https://t.co/a1 !", "neutral")])
     with pytest.raises(Refused, match="stands in the train side and in the test side: 'up'"):
         corpus_of("mine", good, [Labelled("UP!", "negative")])
 

@@ -271,6 +271,23 @@ def test_a_text_of_one_corpus_test_side_is_learned_from_no_other() -> None:
     assert left_out == {"in a test side": 2, "with two labels": 2}
 
 
+def test_a_lone_link_is_learned_nowhere_and_clashes_with_nothing() -> None:
+    one = corpus(
+        "one", [("https://t.co/a", "positive"), ("up www.a.tw", "positive"), (":)", "negative")], [("c", "neutral")]
+    )
+    dated = [
+        Dated(text="(https://t.co/b)", label="neutral", day=day, source="t") for day in (SESSIONS[0], SESSIONS[-1])
+    ]
+    left_out: Counter[str] = Counter()
+    pairs = list(mood_examples([one], dated, CUTS, 1, left_out, valid_share=0))
+    assert [(split, record.input) for split, record in pairs] == [
+        ("test", "Headline: c\nSentiment:"),
+        ("train", "Headline: up\nSentiment:"),
+        ("train", "Headline: :)\nSentiment:"),
+    ]
+    assert left_out == {"with nothing to read": 3}
+
+
 MOODS = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(LABELS)), max_size=8)
 DATED = st.lists(
     st.builds(

@@ -23,7 +23,7 @@ from training.dataset import read_dataset
 from training.dataset_job import Job, make_dataset
 from training.evaluate_sets import mood_sets
 from training.hard_cases import hard_cases
-from training.labelled import same_text
+from training.labelled import Labelled, same_text
 from training.own_headlines import KINDS, Headline, headlines_in, is_tested, own, own_headlines
 
 ALL = own_headlines()
@@ -31,11 +31,14 @@ FILES = {
     file.name: headlines_in(file.read_bytes()) for file in Path(str(files("training") / "headlines")).glob("*.jsonl")
 }
 LANGUAGES = ("en", "zh-TW")
-# Chosen from what near_headlines.py prints. Above NEARLY the pairs told one story in two wordings; at 0.5 and below they
-# share a form ("EPS 4.12, 2.9 expected") and tell another thing. Beside the hard cases the nearest pairs that told the
-# same stood at 0.29 (an exam is guarded more strictly), all others below 0.3 share an "a year ago" or an "expected".
+CODE = re.compile(
+    r"(?<=\()\d{4}(?=[.-]TW\)|\))|(?<=TWSE: )\d{4}|(?<![\d.,$])(?!19|20)\d{4}(?![\d,.])"
+)  # a stock's, no year
+# Chosen from what near_headlines.py prints. Above NEARLY the pairs told one story in two wordings; at 0.5 and below most share
+# a form ("EPS 4.12, 2.9 expected") and tell another thing. An exam is guarded more strictly: from 0.2 to 0.3 about half of
+# the pairs told the same or played on the same joke, and below they share a phrase.
 NEARLY = 0.52
-NEARLY_EXAMINED = 0.3
+NEARLY_EXAMINED = 0.2
 
 
 def headline(text: str, company: str = "Nobody Corp") -> Headline:
@@ -46,7 +49,7 @@ def headline(text: str, company: str = "Nobody Corp") -> Headline:
 
 
 def test_every_file_is_read_and_goes_with_the_package() -> None:
-    assert sorted(FILES) == ["en.jsonl", "zh_a.jsonl", "zh_b.jsonl"]
+    assert FILES
     assert len(ALL) == sum(map(len, FILES.values()))
     readme = (files("training") / "headlines/README.md").read_text("utf-8")
     assert all(f"| `{name}` | {len(held)} |" in readme for name, held in FILES.items())
@@ -69,11 +72,11 @@ def test_labels_are_balanced_within_each_kind(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_about_half_are_plain_and_the_hard_kinds_are_as_many(language: str) -> None:
+def test_at_least_a_quarter_is_plain_and_the_hard_kinds_are_as_many_each(language: str) -> None:
     kinds = Counter(one.kind for one in ALL if one.language == language)
-    assert kinds["plain"] / kinds.total() == pytest.approx(0.45, abs=0.04)
-    for kind in set(KINDS) - {"plain"}:
-        assert kinds[kind] / kinds.total() == pytest.approx(0.11, abs=0.02)
+    hard = [kinds[kind] for kind in KINDS if kind != "plain"]
+    assert kinds["plain"] >= 0.25 * kinds.total()
+    assert min(hard) >= 0.9 * max(hard)
 
 
 def test_a_headline_is_read_whole_and_as_it_stands() -> None:
@@ -106,7 +109,7 @@ def test_no_company_has_more_than_four_headlines_in_a_file() -> None:
 def test_no_headline_speaks_of_a_company_that_is_listed_in_taiwan() -> None:
     assert {one.text: found for one in ALL if (found := symbols_of(one.text))} == {}
     listed = {one.symbol for one in all_companies()}
-    assert {one.text for one in ALL if set(re.findall(r"\(\D*(\d{4})\D*\)", one.text)) & listed} == set()
+    assert {one.text for one in ALL if set(CODE.findall(one.text)) & listed} == set()
     assert {one.company for one in ALL} & {one.name for one in all_companies()} == set()
 
 
@@ -122,6 +125,35 @@ def test_the_words_do_not_give_the_label_of_a_hard_kind_away() -> None:
             said = Counter(one.label for one in hard if re.search(words, one.text, re.IGNORECASE))
             assert set(said) == set(prompt.LABELS)
             assert said[obvious] <= 0.6 * said.total(), (language, words, said)
+
+
+def right_by_letters(texts: dict[str, str]) -> list[tuple[Labelled, bool]]:
+    """The test side as a reader of letter runs judges it, who learned from the train side; `texts` says what it sees."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    corpus = own()
+    runs = TfidfVectorizer(analyzer="char", ngram_range=(1, 4), sublinear_tf=True, min_df=2)
+    taught = runs.fit_transform([texts[one.text] for one in corpus.train])
+    reader = LogisticRegression(C=10, max_iter=300).fit(taught, [one.label for one in corpus.train])
+    said = reader.predict(runs.transform([texts[one.text] for one in corpus.test]))
+    return [(one, one.label == label) for one, label in zip(corpus.test, said, strict=True)]
+
+
+def test_a_company_s_name_does_not_tell_the_label() -> None:
+    judged = right_by_letters({one.text: one.company for one in ALL})
+    usual = Counter(one.label for one, _ in judged).most_common(1)[0][1]
+    chance = (usual * (len(judged) - usual) / len(judged)) ** 0.5
+    assert sum(right for _, right in judged) <= usual + 2 * chance
+
+
+def test_letters_alone_do_not_read_the_hard_kinds() -> None:
+    judged = right_by_letters({one.text: one.text for one in ALL})
+    rights = {kind: [right for one, right in judged if kind in one.groups] for kind in KINDS}
+    for kind, right in rights.items():
+        print(f"{kind}: {sum(right) / len(right):.2f} of {len(right)}")
+    hard = [right for kind, told in rights.items() if kind != "plain" for right in told]
+    assert sum(hard) / len(hard) <= 0.7
 
 
 # --- no headline is like another -----------------------------------------------------------------------------------
@@ -188,6 +220,8 @@ def test_a_name_that_holds_another_stands_on_its_side() -> None:
 def test_a_fifth_is_tested_on_and_every_kind_and_label_stands_on_both_sides_in_both_languages() -> None:
     corpus = own()
     assert len(corpus.test) / len(ALL) == pytest.approx(0.2, abs=0.03)
+    told = (REPO / "docs/training.md").read_text("utf-8")
+    assert f"| `own` | MIT | {len(corpus.train):,} | {len(corpus.test)} |" in told
     taught, tested = (Counter((*one.groups, one.label) for one in side) for side in (corpus.train, corpus.test))
     for cell in product(LANGUAGES, KINDS, prompt.LABELS):
         assert tested[cell] >= 2, cell
