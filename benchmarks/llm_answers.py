@@ -29,7 +29,8 @@ sys.path.insert(0, str(REPO))
 from transformers.utils.logging import disable_progress_bar  # noqa: E402
 
 from backtest.forecast_cases import Market  # noqa: E402
-from bot.config import Config, load_config  # noqa: E402
+from bot.config import Config  # noqa: E402
+from bot.config_file import load_config  # noqa: E402
 from bot.core.answer_check import answer_faults  # noqa: E402
 from bot.known_bars import read_known  # noqa: E402
 from bot.ports import Company, Question  # noqa: E402

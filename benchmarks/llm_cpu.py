@@ -22,7 +22,7 @@ sys.path.insert(0, str(REPO))
 import torch  # noqa: E402
 
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
-from bot.config import load_config  # noqa: E402
+from bot.config_file import load_config  # noqa: E402
 from bot.core import prompt  # noqa: E402
 from bot.core.market import Bar, floor_to_tick_x100, from_x100  # noqa: E402
 from bot.ports import Company, Question  # noqa: E402

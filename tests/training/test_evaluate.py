@@ -26,7 +26,7 @@ from typer.testing import CliRunner, Result
 
 from backtest.forecast_quality import LAST_CLOSE
 from bot.adapters.adapter_store import FOLDER, PROMOTED_NAME, read_promoted
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.core.forecast import Forecast, ForecastBar
 from bot.errors import BotError, EngineFailed, Refused
 from bot.ports import Company, Question
