@@ -64,11 +64,14 @@ def main() -> int:
     told = argparse.ArgumentParser(description=__doc__)
     told.add_argument("--count", type=int, default=200, help="forecasts: half of the model, half shared by its twins")
     told.add_argument("--seed", type=int, default=7, help="of the windows")
+    told.add_argument("--paths", type=int, help="that bands are read along; else as the config says")
     asked = told.parse_args()
     if not PRICES.is_dir():
         print(f"nothing checked: {PRICES} is absent")
         return 0
     config = load_config(REPO / "config.toml")
+    if asked.paths is not None:
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, paths=asked.paths))
     disable_progress_bar()
     questions = draw(config, max(asked.count, 2 * len(TWINS)), asked.seed)
     began = time.perf_counter()
