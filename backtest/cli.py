@@ -63,7 +63,7 @@ def run(  # noqa: PLR0917
     """Score forecasters under each fill rule of the config, beside buy-and-hold; store the run and its report."""
     from backtest.run import Asked
     from backtest.run_command import run_and_store
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     asked = Asked(
         since=day_option("--from", since),
@@ -95,7 +95,7 @@ def parity(
     from backtest.book_parity import replay_account
     from backtest.parity import check_parity, first_difference, parity_lines
     from bot.adapters.sqlite_read import open_for_reading
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.core.rule import SHIPPED
     from bot.errors import Refused
     from bot.strategies.registry import find_strategy

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from backtest.history import History, check_covers
 from backtest.questions import Shape, events_beside, questions_of_history
+from bot.adapters.asked_questions import Named, named
+from bot.adapters.askers import Asker
 from bot.adapters.clocks import SystemClock
-from bot.adapters.sqlite_answers import Asker, Named, named
 from bot.adapters.sqlite_ex_rights import ExRightStore
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database

@@ -35,7 +35,7 @@ def fill(  # noqa: PLR0917  (typer turns parameters into options)
 
     from backtest.fill import Wanted
     from backtest.fill import fill as fill_history
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.errors import Refused
 
     wanted = Wanted(

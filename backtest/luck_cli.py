@@ -42,7 +42,7 @@ def luck(  # noqa: PLR0917  (typer turns parameters into options)
     from backtest.luck_run import judge_backtest, languages_of
     from backtest.luck_view import print_luck
     from backtest.run import Asked
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     asked = Asked(
         since=day_option("--from", since),
@@ -76,7 +76,7 @@ def lookahead(  # noqa: PLR0917
 
     from backtest.lookahead_run import look_ahead
     from backtest.run import Asked
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.errors import Refused
 
     asked = Asked(

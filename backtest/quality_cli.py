@@ -32,7 +32,7 @@ def quality(  # noqa: PLR0917  (typer turns parameters into options)
 
     from backtest.quality_run import Asked, judge
     from backtest.quality_view import lines_of
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     config = load_config(context.obj)
     asked = Asked(

@@ -14,7 +14,8 @@ from typing import Any, Final
 from backtest.forecast_cases import LEAST_RETURNS, Market, cases_of
 from backtest.forecast_quality import DRIFT, FOUR_POINT, LAST_CLOSE, Quality, quality, split_seen, verdict
 from backtest.questions import Shape
-from bot.adapters.sqlite_answers import OF_FOLDER, OF_STORE, AnswerStore
+from bot.adapters.askers import OF_FOLDER, OF_STORE
+from bot.adapters.sqlite_answers import AnswerStore
 from bot.config import Config
 from bot.core.forecast import Forecast
 from bot.core.market import to_x100

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
-from bot.adapters.sqlite_journal import Journal, JournalOrder
+from bot.adapters.sqlite_journal import Journal
+from bot.adapters.sqlite_orders import JournalOrder
 from bot.core.cash import Adjustment, CashEvent
 from bot.core.orders import Order, OrderState
 
@@ -42,7 +43,7 @@ def recorded_account(db: Any, journal: Journal, start_cash_twd: int) -> Recorded
         for table in ("adjustments", "cash_events")
     )
     legs: dict[Intent, list[JournalOrder]] = {}
-    for one in journal.orders():
+    for one in journal.orders.select():
         legs.setdefault(intent_of(one.order), []).append(one)
     return Recorded(
         start_cash_twd=start_cash_twd,
@@ -82,7 +83,7 @@ def journal_books(
     sessions: Sequence[date], recorded: Recorded, journal: Journal
 ) -> dict[date, tuple[int, dict[str, int]]]:
     """Cash (whole TWD) and shares held after each session, by all that the journal knows now of what came before."""
-    moves = [*((fill.session, fill) for fill in journal.fills())]
+    moves = [*((fill.session, fill) for fill in journal.orders.fills())]
     moves += [(known, one.as_fill) for known, one in recorded.adjustments]
     books = {}
     for session in sessions:
@@ -100,7 +101,7 @@ def taken_from_journal(recorded: Recorded, journal: Journal) -> list[str]:
     """Each thing that the replay took from the journal, in words."""
     lines = []
     for one in (leg for legs in recorded.legs.values() for leg in legs):
-        events = journal.order_events(one.order.key)
+        events = journal.orders.events(one.order.key)
         if one.state not in REACHED_MARKET:
             lines.append(
                 f"{one.order.key} {one.state}: {one.note or one.order.reason}: not traded in the replay either"

@@ -34,7 +34,7 @@ def report(
     """Show a stored run again, and write its page again, the same to the byte; nothing is replayed."""
     from backtest.run_command import page_of
     from backtest.stored_run import code_note, find_run, read_run
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.errors import Refused
 
     config = load_config(context.obj)
@@ -53,7 +53,7 @@ def report(
 def runs(context: typer.Context, as_json: Json = False) -> None:  # noqa: FBT002
     """List the stored runs: their days, what the worst fill rule left, and the code they were made by."""
     from backtest.compare import listed, print_runs
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     found = listed(load_config(context.obj).backtest.reports)
     if as_json:
@@ -71,7 +71,7 @@ def compare(
     """Say what differs between two stored runs: in what they follow from, and in their figures."""
     from backtest.compare import compared, print_comparison
     from backtest.stored_run import find_run, read_run
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     reports = load_config(context.obj).backtest.reports
     told = compared(read_run(find_run(reports, run_a)), read_run(find_run(reports, run_b)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backtest.forecasters import Stored
 from backtest.history import History
-from bot.adapters.sqlite_answers import OF_FOLDER, OF_STORE, Asker, Said, counting
+from bot.adapters.askers import OF_FOLDER, OF_STORE, Asker, Said, counting
 from bot.adapters.sqlite_market import MarketStore
 from bot.config import Config
 from bot.core.forecast import Forecast

@@ -155,7 +155,7 @@ def _prepared(
     """The sweep that the options describe."""
     from backtest.run import Asked
     from backtest.sweep import Changes, prepare
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     method, sets, seed, objective = changes
     asked = Asked(

@@ -39,7 +39,7 @@ import backtest.report_beside, backtest.report_page
 from backtest.run import Asked, run_backtest
 from backtest.run_command import page_of, write_csv
 from backtest.stored_run import read_run, store_run
-from bot.config import load_config
+from bot.config_file import load_config
 done("imports")
 busy = time.process_time()
 config = load_config(Path(sys.argv[1]))

@@ -29,7 +29,8 @@ sys.path.insert(0, str(REPO))
 from transformers.utils.logging import disable_progress_bar  # noqa: E402
 
 from backtest.forecast_cases import Market  # noqa: E402
-from bot.config import Config, load_config  # noqa: E402
+from bot.config import Config  # noqa: E402
+from bot.config_file import load_config  # noqa: E402
 from bot.core.answer_check import answer_faults  # noqa: E402
 from bot.known_bars import read_known  # noqa: E402
 from bot.ports import Company, Question  # noqa: E402
@@ -63,11 +64,14 @@ def main() -> int:
     told = argparse.ArgumentParser(description=__doc__)
     told.add_argument("--count", type=int, default=200, help="forecasts: half of the model, half shared by its twins")
     told.add_argument("--seed", type=int, default=7, help="of the windows")
+    told.add_argument("--paths", type=int, help="that bands are read along; else as the config says")
     asked = told.parse_args()
     if not PRICES.is_dir():
         print(f"nothing checked: {PRICES} is absent")
         return 0
     config = load_config(REPO / "config.toml")
+    if asked.paths is not None:
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, paths=asked.paths))
     disable_progress_bar()
     questions = draw(config, max(asked.count, 2 * len(TWINS)), asked.seed)
     began = time.perf_counter()

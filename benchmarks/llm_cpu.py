@@ -22,7 +22,7 @@ sys.path.insert(0, str(REPO))
 import torch  # noqa: E402
 
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
-from bot.config import load_config  # noqa: E402
+from bot.config_file import load_config  # noqa: E402
 from bot.core import prompt  # noqa: E402
 from bot.core.market import Bar, floor_to_tick_x100, from_x100  # noqa: E402
 from bot.ports import Company, Question  # noqa: E402
@@ -104,7 +104,7 @@ def random_bars(symbol: str, seed: int, past: int) -> list[Bar]:
     for at in range(past):
         prices = [floor_to_tick_x100(round(close * dice.uniform(0.97, 1.03)), etf=False) for _ in range(4)]
         low, opened, close, high = sorted(prices)
-        told = dict(zip(prompt.FIELDS, map(from_x100, (opened, high, low, close)), strict=True))
+        told = dict(zip(("open", "high", "low", "close"), map(from_x100, (opened, high, low, close)), strict=True))
         found.append(Bar(symbol=symbol, session=date(2025, 1, 1) + timedelta(at), volume_shares=1, **told))
     return found
 

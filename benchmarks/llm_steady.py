@@ -37,7 +37,8 @@ from bot.adapters.adapter_store import AdapterManifest, write_adapter  # noqa: E
 from bot.adapters.llm_loading import load_weights, pick_device  # noqa: E402
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
 from bot.adapters.model_store import find_model, weights_sha256  # noqa: E402
-from bot.config import ModelConfig, load_config  # noqa: E402
+from bot.config import ModelConfig  # noqa: E402
+from bot.config_file import load_config  # noqa: E402
 from bot.core.forecast import Forecast, Sentiment  # noqa: E402
 from bot.core.prompt import FIELDS, LANGUAGE  # noqa: E402
 from bot.ports import Question  # noqa: E402

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bot.adapters.sqlite_answers import AnswerStore, Asker, Named, named
+from bot.adapters.asked_questions import Named, named
+from bot.adapters.askers import Asker
+from bot.adapters.sqlite_answers import AnswerStore
 from bot.core.forecast import Forecast
 from bot.core.prompt import FIELDS
 from bot.ports import Engine, Question

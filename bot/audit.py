@@ -19,14 +19,14 @@ def order_records(db: Any) -> list[OrderRecord]:
         for row in db.query("select session from stages where stage = 'settle' and outcome = 'done'")
     ]
     records = []
-    for one in journal.orders():
+    for one in journal.orders.select():
         traded = market.session_after(one.order.decided)
         records.append(
             OrderRecord(
                 order=one.order,
                 state=one.state,
-                events=tuple(journal.order_events(one.order.key)),
-                fills=tuple(journal.fills(one.order.key)),
+                events=tuple(journal.orders.events(one.order.key)),
+                fills=tuple(journal.orders.fills(one.order.key)),
                 settlements=sum(session >= traded for session in settled) if traded else 0,
             )
         )

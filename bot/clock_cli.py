@@ -23,7 +23,8 @@ def clock(
     from bot.adapters.sqlite_open import open_database
     from bot.adapters.sqlite_read import open_for_reading
     from bot.adapters.sqlite_runs import ClockMark
-    from bot.config import TAIPEI, load_config
+    from bot.config import TAIPEI
+    from bot.config_file import load_config
     from bot.core.clockmark import MEANING, trust
 
     config = load_config(context.obj)

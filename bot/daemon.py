@@ -21,7 +21,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from bot.adapters.clocks import SandboxClock
 from bot.adapters.own_memory import give_memory_back
 from bot.adapters.process_lock import Lock, process_age_s
-from bot.adapters.sqlite_journal import StageRun
+from bot.adapters.sqlite_stages import StageRun
 from bot.calendar import calendar_of
 from bot.clockwatch import believe, doubt, look_at_clock, with_floor
 from bot.config import STAGES, TAIPEI, Config, Timetable
@@ -89,7 +89,7 @@ def run_due(
 
 def _run_once(stage: str, session: date, ports: Ports, config: Config, *, conclude: bool, tell: Tell) -> StageRun:
     """The stage's final run, if it had one, or a new one. An order is never sent by a clock that went back."""
-    run = ports.journal.stage(session, stage)
+    run = ports.journal.stages.find(session, stage)
     if run is not None and run.final:
         return run
     tell(f"at work on {stage} of {session}")
@@ -99,7 +99,7 @@ def _run_once(stage: str, session: date, ports: Ports, config: Config, *, conclu
 def _calendar_waits(ports: Ports, now: datetime, why: str) -> StageRun:
     """Without the list of closings nothing else can be known: say so where the user looks."""
     run = StageRun(session=now.date(), stage="calendar", started_at=now, duration_s=0.0, outcome="waiting", detail=why)
-    ports.journal.record_stage(run)
+    ports.journal.stages.record(run)
     log.warning("stage session=%s stage=calendar outcome=waiting s=0 detail=%s", run.session, why)
     return run
 

@@ -52,7 +52,7 @@ def fetch(
     """Back-fill history, one stock and month at a time, then the newest session in bulk. Stop and go on at any time."""
     from bot.adapters.sqlite_bars import BarStore, Stored
     from bot.calendar import calendar_of
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.core.sessions import latest_session
     from bot.prices import Gate, StockMonth, back_fill, gather_session, months_to_ask
     from bot.wiring import open_prices
@@ -111,7 +111,7 @@ def check(
     else:
         from bot.adapters.sqlite_bars import BarStore
         from bot.adapters.sqlite_read import open_for_reading
-        from bot.config import load_config
+        from bot.config_file import load_config
 
         db = open_for_reading(load_config(context.obj).store.path)
         store = BarStore(db)
@@ -163,7 +163,7 @@ def import_(
     from bot.adapters.sqlite_bars import BarStore, Stored
     from bot.adapters.sqlite_open import open_database
     from bot.adapters.twstock_codes import company_of
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.core.check import check_rows
     from bot.core.row_rules import Known
     from bot.price_files import bar_files, read_csv, read_folder, references_beside
@@ -214,7 +214,7 @@ def export(
     from bot.adapters.sqlite_bars import BarStore
     from bot.adapters.sqlite_market import MarketStore
     from bot.adapters.sqlite_read import open_for_reading
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.price_files import write_csv, write_parquet
 
     db = open_for_reading(load_config(context.obj).store.path)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Final
 
-from bot.adapters.sqlite_journal import StageRun
 from bot.adapters.sqlite_open import writing
 from bot.adapters.sqlite_runs import RunLog
+from bot.adapters.sqlite_stages import StageRun
 from bot.config import Config
 from bot.errors import DataMissing, Transient
 from bot.secrets import redacted
@@ -70,7 +70,7 @@ def run_stage(stage: str, session: date, ports: Ports, config: Config, *, conclu
     )
     with writing(ports.journal.db):
         runs.end(number, run.outcome, run.detail, run.duration_s)
-        ports.journal.record_stage(run)
+        ports.journal.stages.record(run)
         if run.outcome in {"failed", "closed"}:
             ports.journal.record_surprises(session, [f"{stage} {run.outcome}: {run.detail}"], started_at)
     log.info("stage session=%s stage=%s outcome=%s s=%.3f detail=%s", session, stage, run.outcome, run.duration_s,

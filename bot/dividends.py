@@ -24,7 +24,7 @@ def book_dividends(events: Sequence[ExRight], journal: Journal, broker: BrokerCo
     """Book what is due on `events` for the shares that the books hold now; what is booked already stays as it is."""
     if broker.pays_dividends:
         books = journal.books
-        due = dividends_due(events, journal.fills(), books.adjustments(), books.cash_events())
+        due = dividends_due(events, journal.orders.fills(), books.adjustments(), books.cash_events())
         journal.record_cash_events(due, at)
 
 

@@ -21,7 +21,7 @@ def exrights(
     """Ex-dividend and capital-reduction dates with their reference prices, as they are known in the store."""
     from bot.adapters.sqlite_ex_rights import ExRightStore
     from bot.adapters.sqlite_read import open_for_reading
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     store = ExRightStore(open_for_reading(load_config(context.obj).store.path))
     found = store.events(since=_day(since) or date.min, until=_day(until) or date.max)

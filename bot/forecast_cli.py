@@ -45,7 +45,7 @@ def forecast(  # noqa: PLR0917
     from rich.console import Console
 
     from bot.chart_colours import colours_of
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.find_company import find_company
     from bot.forecast_plot import check_plot, write_plot
     from bot.forecast_view import facts, table_of
@@ -82,7 +82,7 @@ def sentiment(
     as_json: JsonOption = False,  # noqa: FBT002
 ) -> None:
     """Ask the model for the mood of headlines: the probabilities of positive, neutral and negative, and doubts."""
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.sentiment_view import print_sentiment, read_titles
 
     config = load_config(context.obj)

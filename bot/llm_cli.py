@@ -86,7 +86,7 @@ def model_verify(
 
 def model_folder(context: typer.Context, told: Path | None) -> Path:
     """Where models lie: what was told, else what the configuration says."""
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     if told is not None:
         return told

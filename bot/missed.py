@@ -10,9 +10,9 @@ import logging
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 
-from bot.adapters.sqlite_journal import StageRun
 from bot.adapters.sqlite_open import writing
 from bot.adapters.sqlite_runs import RunLog
+from bot.adapters.sqlite_stages import StageRun
 from bot.calendar import calendar_of
 from bot.config import STAGES
 from bot.stages.stage import Ports
@@ -33,7 +33,7 @@ def report_missed(newest: date, ports: Ports, at: datetime) -> None:
         with writing(ports.journal.db):
             for stage, number in numbers.items():
                 runs.end(number, "missed", why, 0.0)
-                ports.journal.record_stage(
+                ports.journal.stages.record(
                     StageRun(session=session, stage=stage, started_at=at, duration_s=0.0, outcome="missed", detail=why)
                 )
             ports.journal.record_surprises(session, [f"missed: {', '.join(lacking)} ({why})"], at)
@@ -46,7 +46,7 @@ def _unfinished(newest: date, ports: Ports, at: datetime) -> Iterator[tuple[date
     day = newest - timedelta(days=1)
     while first is not None and day >= first:
         if calendar.is_session(day, at):
-            runs = {stage: ports.journal.stage(day, stage) for stage in STAGES}
+            runs = {stage: ports.journal.stages.find(day, stage) for stage in STAGES}
             lacking = [stage for stage, run in runs.items() if run is None or not run.final]
             if not lacking:
                 return  # whatever lies before was looked at when this one was worked

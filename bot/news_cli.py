@@ -18,7 +18,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")
 @news_app.command()
 def fetch(context: typer.Context, as_json: JsonOption = False) -> None:
     """Ask every source now, as the evening's news stage does; what today's budget forbids waits for tomorrow."""
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.stages.news import gather_from_sources
     from bot.wiring import open_ports
 
@@ -48,7 +48,7 @@ def list_stories(
     from bot.adapters.sqlite_market import MarketStore
     from bot.adapters.sqlite_news import NewsStore
     from bot.adapters.sqlite_read import open_for_reading
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.core.foreign_text import one_line
 
     config = load_config(context.obj)

@@ -10,7 +10,8 @@ import typer
 from bot.errors import Refused
 
 if TYPE_CHECKING:
-    from bot.adapters.sqlite_journal import Journal, JournalOrder
+    from bot.adapters.sqlite_journal import Journal
+    from bot.adapters.sqlite_orders import JournalOrder
     from bot.core.settle import Fate
 
 orders_app = typer.Typer(help="Every order with its state; one order's story; resolve what is unknown.")
@@ -37,7 +38,7 @@ def list_orders(
     if state and state not in set(OrderState):
         raise Refused(f"{state!r} is no state: one of {', '.join(OrderState)}")
     journal = _journal(context)
-    rows = [_facts(one) for one in journal.orders(*([OrderState(state)] if state else []))]
+    rows = [_facts(one) for one in journal.orders.select(*([OrderState(state)] if state else []))]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
@@ -53,12 +54,12 @@ def show(context: typer.Context, key: KeyArgument, as_json: JsonOption = False) 
     events = [
         {"at": event.at.isoformat(), "state": str(event.state), "by": event.by, "note": event.note,
          "reply": event.reply}
-        for event in journal.order_events(key)
+        for event in journal.orders.events(key)
     ]  # fmt: skip
     fills = [
         {"n": fill.n, "session": fill.session.isoformat(), "shares": fill.shares, "price": _price(fill.price_x100),
          "commission_twd": fill.commission_twd, "tax_twd": fill.tax_twd, "cash_twd": fill.cash_change_twd}
-        for fill in journal.fills(key)
+        for fill in journal.orders.fills(key)
     ]  # fmt: skip
     if as_json:
         typer.echo(json.dumps(_facts(found) | {"events": events, "fills": fills}, ensure_ascii=False, indent=2))
@@ -81,7 +82,7 @@ def resolve(
 ) -> None:
     """Say what became of an order that is in doubt, or that was thought dead and had filled. Nothing is ever sent."""
     from bot.adapters.clocks import clock_at
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.dividends import correct_dividends
 
     if filled is None:
@@ -117,7 +118,7 @@ def _fate(
     from bot.core.resolve import filled as was_filled
     from bot.core.resolve import not_filled
 
-    found, standing = _find(journal, key), journal.standing(key)
+    found, standing = _find(journal, key), journal.orders.standing(key)
     traded = MarketStore(journal.db).session_after(found.order.decided)
     one = Resting(order=found.order, state=found.state, session=traded or found.order.decided, fills=standing.fills)
     if not filled:
@@ -147,7 +148,7 @@ def _journal(context: typer.Context, *, writes: bool = False) -> Journal:
     from bot.adapters.sqlite_journal import Journal
     from bot.adapters.sqlite_open import open_database
     from bot.adapters.sqlite_read import open_for_reading
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     path = load_config(context.obj).store.path
     return Journal(open_database(path, create=False) if writes else open_for_reading(path))
@@ -161,9 +162,9 @@ def _find(journal: Journal, key: str) -> JournalOrder:
     """
     from difflib import get_close_matches
 
-    found = journal.find(key)
+    found = journal.orders.find(key)
     if found is None:
-        alike = get_close_matches(key, [one.order.key for one in journal.orders()], n=3, cutoff=0.5)
+        alike = get_close_matches(key, [one.order.key for one in journal.orders.select()], n=3, cutoff=0.5)
         raise Refused(f"no order {key}" + (f"; did you mean {' or '.join(alike)}?" if alike else ""))
     return found
 

@@ -8,8 +8,9 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from bot.adapters.sqlite_books import BookEvent
-from bot.adapters.sqlite_journal import Journal, JournalOrder
+from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_open import writing
+from bot.adapters.sqlite_orders import JournalOrder
 from bot.audit import audit
 from bot.core.audit import Problem
 from bot.core.cash import Adjustment, CashEvent, CashIdentity
@@ -63,7 +64,7 @@ def compare(journal: Journal, broker: Broker) -> Comparison:
     """
     held = journal.portfolio()
     book, cash_twd = broker.holdings(), broker.cash_twd()
-    waiting = journal.orders(*ON_THE_WAY)
+    waiting = journal.orders.select(*ON_THE_WAY)
     events = {event.symbol: event for event in journal.books.events(only_open=True)}
     lines = []
     for symbol in sorted({*book, *held.positions, *(one.order.symbol for one in waiting)}):

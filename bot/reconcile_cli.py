@@ -27,7 +27,7 @@ def reconcile(
     from bot.adapters.clocks import clock_at
     from bot.adapters.sqlite_journal import Journal
     from bot.adapters.sqlite_open import open_database
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.reconcile import compare, facts
     from bot.wiring import Closes, broker_of
 

@@ -24,7 +24,7 @@ def run(
     import dataclasses
 
     from bot.adapters.process_lock import only_one
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(message)s"))
@@ -85,7 +85,7 @@ def _tell_rehearsed(config: Any) -> None:
 
     with closing(open_for_reading(config.store.path)) as db:
         journal = Journal(db)
-        orders, line = journal.orders(), journal.equity()
+        orders, line = journal.orders.select(), journal.equity()
     filled = sum(one.state == "filled" for one in orders)
     worth = f"equity NT${line[-1].equity_twd:,} after {line[-1].session}" if line else "no session yet"
     typer.echo(f"{len(line)} sessions, {len(orders)} orders, {filled} of them filled, {worth}; see `twtrader status`")

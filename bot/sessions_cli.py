@@ -18,7 +18,8 @@ def sessions(
     as_json: Annotated[bool, typer.Option("--json", help="Print facts as JSON.")] = False,
 ) -> None:
     """The sessions of a year and the reason of each closed weekday, as far as they are known here; asks nobody."""
-    from bot.config import TAIPEI, load_config
+    from bot.config import TAIPEI
+    from bot.config_file import load_config
     from bot.errors import DataMissing, Refused
 
     now = datetime.now(TAIPEI)

@@ -13,15 +13,15 @@ FITTING_SESSIONS: Final = 5  # an order of the newest so many decisions is offer
 
 def solving_command(journal: Journal, event: BookEvent) -> str:
     """What a person types to solve an open difference: if one order thought dead fits it, that is most likely it."""
-    dead = journal.orders(OrderState.EXPIRED, OrderState.REJECTED, OrderState.CANCELLED)
-    newest = sorted({one.order.decided for one in journal.orders()})[-FITTING_SESSIONS:]
+    dead = journal.orders.select(OrderState.EXPIRED, OrderState.REJECTED, OrderState.CANCELLED)
+    newest = sorted({one.order.decided for one in journal.orders.select()})[-FITTING_SESSIONS:]
     fitting = [
         one.order.key
         for one in dead
         if one.order.symbol == event.symbol
         and one.order.decided in newest
         and event.shares == one.rest_shares
-        and journal.standing(one.order.key).left
+        and journal.orders.standing(one.order.key).left
     ]
     if len(fitting) == 1:
         return f"twtrader orders resolve {fitting[0]} --filled --reason ..."

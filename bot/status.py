@@ -10,9 +10,11 @@ from typing import Any, Final
 from bot.adapters.halt_switch import Halted
 from bot.adapters.sqlite_books import BookEvent
 from bot.adapters.sqlite_breaker import BreakerStore, Trip
-from bot.adapters.sqlite_journal import EquityPoint, Journal, JournalOrder, StageRun
+from bot.adapters.sqlite_journal import EquityPoint, Journal
 from bot.adapters.sqlite_market import MarketStore
+from bot.adapters.sqlite_orders import JournalOrder
 from bot.adapters.sqlite_signals import SignalStore
+from bot.adapters.sqlite_stages import StageRun
 from bot.config import Config
 from bot.core.forecast import Article, Forecast, Sentiment
 from bot.core.mood import Mood
@@ -82,7 +84,7 @@ def read_snapshot(
     journal, market = Journal(db), MarketStore(db)
     account = journal.account()
     held = journal.portfolio() if account else None
-    orders = journal.orders()
+    orders = journal.orders.select()
     still_open = [one for one in orders if one.state in OPEN_STATES]
     newest = orders[-SHOWN:]
     forecasts = market.newest_forecasts()
@@ -92,7 +94,7 @@ def read_snapshot(
         clock_note=clock_note,
         broker=account[0] if account else "",
         next_jobs=tuple(next_jobs),
-        stages=tuple(journal.last_stages()),
+        stages=tuple(journal.stages.last()),
         start_cash_twd=account[1] if account else 0,
         held=held,
         closes_x100=market.last_closes(symbols, until=now.date()) if symbols else {},

@@ -19,7 +19,7 @@ def status(
     import json
 
     from bot.adapters.sqlite_read import open_for_reading
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     config = load_config(context.obj)
     db = open_for_reading(config.store.path)
@@ -78,7 +78,7 @@ def _snapshot(config: Any, db: Any) -> Any:
         with closing(clock) if isinstance(clock, SandboxClock) else nullcontext(clock) as told:
             now = told.now()
     except Refused as gone:
-        runs = Journal(db).last_stages()
+        runs = Journal(db).stages.last()
         if not runs:
             raise
         return read_snapshot(

@@ -82,4 +82,4 @@ def _waiting(database: Path) -> int:
     if not database.exists():
         return 0
     with closing(open_database(database)) as db:
-        return len(Journal(db).orders(OrderState.PLANNED))
+        return len(Journal(db).orders.select(OrderState.PLANNED))

@@ -193,7 +193,7 @@ def open_ports(config: Config) -> Iterator[Ports]:
         address = account_address(config.broker)
         journal.open_account(config.broker.kind, config.broker.start_cash_twd, address, clock.now())
         # A held stock that left the universe is still looked after: its stop and its exit need bars and forecasts.
-        theirs = {*journal.portfolio().positions, *(one.order.symbol for one in journal.open_orders())}
+        theirs = {*journal.portfolio().positions, *(one.order.symbol for one in journal.orders.open())}
         companies = prices.companies + market.companies(theirs - {one.symbol for one in prices.companies})
         market.add_companies(companies)
         ex_rights, rss = ExchangeExRights(config.feeds, clock), RssArticles(config.feeds.rss, clock, symbols_of)

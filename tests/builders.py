@@ -8,7 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from bot.config import TAIPEI, Config, config_of
+from bot.config import TAIPEI, Config
+from bot.config_file import config_of
 from bot.core.check import CheckedBars, check_rows
 from bot.core.costs import CostRates
 from bot.core.feed_rows import Reading, row_of

@@ -312,7 +312,7 @@ def nothing_missed_unsaid(journal: Journal, sessions: list[date]) -> dict[str, i
             surprises.setdefault(session, []).append(text)
     whole, partly, missed_stages = 0, 0, 0
     for session in sessions:
-        runs = {stage: journal.stage(session, stage) for stage in STAGES}
+        runs = {stage: journal.stages.find(session, stage) for stage in STAGES}
         assert all(run is not None and run.final for run in runs.values()), (session, runs)
         missed = [stage for stage, run in runs.items() if run and run.outcome == "missed"]
         missed_stages += len(missed)
@@ -348,9 +348,9 @@ def orders_once(journal: Journal, sandbox: Sandbox) -> dict[str, int]:
         decided = date.fromisoformat(row["decided"])
         [after] = sandbox.sessions(decided + timedelta(days=1), decided + timedelta(days=20))[:1]
         assert datetime.fromisoformat(row["at"]) < datetime.combine(after, TRADING_STARTS, tzinfo=at(after).tzinfo)
-    states = Counter(str(one.state) for one in journal.orders())
+    states = Counter(str(one.state) for one in journal.orders.select())
     return {
-        "orders": len(journal.orders()),
+        "orders": len(journal.orders.select()),
         "POSTs": posts,
         "sent twice": 0,
         **{f"orders {k}": v for k, v in states.items()},

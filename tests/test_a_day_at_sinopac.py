@@ -17,7 +17,8 @@ from rehearsals import SECRETS, rehearsal
 from sinopac import LATE, SinoPac
 
 from bot.adapters.broker_shioaji import ShioajiBroker
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core.orders import OrderState
 from bot.daemon import run_due
 from bot.sandbox.process import Sandbox, start_sandbox
@@ -45,12 +46,12 @@ class Day:
         assert run_due(self.ports, self.config) is None
 
     def states(self) -> set[OrderState]:
-        return {one.state for one in self.ports.journal.orders()}
+        return {one.state for one in self.ports.journal.orders.select()}
 
     def bought(self) -> dict[str, int]:
         """Shares by symbol that the journal's orders ask for."""
         told: dict[str, int] = {}
-        for one in self.ports.journal.orders():
+        for one in self.ports.journal.orders.select():
             told[one.order.symbol] = told.get(one.order.symbol, 0) + one.order.signed_shares
         return told
 
@@ -76,12 +77,12 @@ def next_session(day: Day, after: date) -> date:
 
 def test_legs_are_sent_once_each_and_the_books_agree_to_a_dollar(day: Day) -> None:
     day.work_at(MONDAY, "18:30")
-    orders = [one.order for one in day.ports.journal.orders()]
+    orders = [one.order for one in day.ports.journal.orders.select()]
     assert day.states() == {OrderState.ACCEPTED}
     assert {order.leg for order in orders} == {1, 2}  # neither quantity is whole lots
     assert all(order.shares % 1_000 == 0 or order.shares < 1_000 for order in orders)
     assert len(day.there.sent) == len(set(day.there.sent)) == len(orders) == 4
-    assert len(day.ports.journal.orders()) == 4
+    assert len(day.ports.journal.orders.select()) == 4
 
     tuesday = next_session(day, MONDAY)
     day.there.trade_session(0.0, 1e9, parts=2)

@@ -14,7 +14,8 @@ from rehearsals import SECRETS, rehearsal, twtrader
 
 from bot.adapters.sqlite_runs import ClockMark
 from bot.clockwatch import look_at_clock
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core.clockmark import Trust
 from bot.core.orders import OrderState
 from bot.daemon import run_due
@@ -79,18 +80,18 @@ def test_five_minutes_back_and_forth_run_nothing_twice_and_are_told_once(box: Bo
 
 def test_no_order_is_sent_by_a_clock_that_went_back_behind_the_opening(box: Box) -> None:
     assert box.work_at(MONDAY, "18:25")  # decided; then the box sleeps over the opening ...
-    assert {one.state for one in box.ports.journal.orders()} == {OrderState.PLANNED}
+    assert {one.state for one in box.ports.journal.orders.select()} == {OrderState.PLANNED}
     box.sandbox.move_to(at(TUESDAY, "09:05"))
     look_at_clock(box.ports, box.config.timetable)  # ... wakes up, reads the clock, and is killed
     assert box.work_at(TUESDAY, "09:06", -HOUR)  # its clock says 08:06 now, and the deadline would be to come
-    assert {one.state for one in box.ports.journal.orders()} == {OrderState.CANCELLED}
+    assert {one.state for one in box.ports.journal.orders.select()} == {OrderState.CANCELLED}
     assert box.posts() == 0
 
 
 def test_the_same_evening_with_a_right_clock_sends_them(box: Box) -> None:
     assert box.work_at(MONDAY, "18:25")
     assert box.work_at(TUESDAY, "08:06")
-    assert {one.state for one in box.ports.journal.orders()} == {OrderState.ACCEPTED}
+    assert {one.state for one in box.ports.journal.orders.select()} == {OrderState.ACCEPTED}
     assert box.posts() == 2
 
 
@@ -115,7 +116,7 @@ def test_a_day_ahead_is_believed_but_what_it_concluded_of_tomorrow_is_void(box: 
     assert box.outcomes(TUESDAY) == {}
     assert box.surprises("is void")
     # Monday's orders: by the highest moment seen, Tuesday 18:31, their session has begun. Safe, and said.
-    assert {one.state for one in box.ports.journal.orders()} == {OrderState.CANCELLED}
+    assert {one.state for one in box.ports.journal.orders.select()} == {OrderState.CANCELLED}
     assert box.surprises("the clock went back from 2025-03-04 18:31")
     assert box.work_at(TUESDAY, "18:32")
     assert set(box.outcomes(TUESDAY).values()) == {"done"}

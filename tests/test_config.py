@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from builders import REPO, config_table
 
-from bot.config import config_of, load_config
+from bot.config_file import config_of, load_config
 from bot.errors import ConfigError
 
 

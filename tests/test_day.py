@@ -13,9 +13,10 @@ import pytest
 from builders import SHARED, at, order
 from rehearsals import SECRETS, rehearsal
 
-from bot.adapters.sqlite_journal import JournalOrder
+from bot.adapters.sqlite_orders import JournalOrder
 from bot.calendar import calendar_of
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core.orders import OrderState
 from bot.daemon import make_scheduler, run_due
 from bot.sandbox.process import start_sandbox
@@ -46,7 +47,7 @@ class Rehearsal:
         return {row["stage"]: row["outcome"] for row in rows}
 
     def orders(self) -> list[JournalOrder]:
-        return self.ports.journal.orders()
+        return self.ports.journal.orders.select()
 
     def states(self) -> set[OrderState]:
         return {one.state for one in self.orders()}
@@ -81,7 +82,7 @@ def test_a_stock_that_is_not_bought_because_nobody_told_how_sure_is_named(rehear
         rehearsed.config = replace(rehearsed.config, rules=replace(rules, **{knob: 1}))
         day = WEDNESDAY if knob == "min_p_up_bps" else FRIDAY
         rehearsed.work_at(day, "18:31")
-        run = rehearsed.ports.journal.stage(day, "decide")
+        run = rehearsed.ports.journal.stages.find(day, "decide")
         assert run
         assert run.detail.startswith("0 to buy, 0 to sell; not bought: ")
         assert f"{CODES[0]} {why}" in run.detail
@@ -115,7 +116,7 @@ def test_a_typhoon_that_nobody_told_us_of_is_closed_calmly_and_its_orders_live_o
         "prices closed: no stock has a bar: closed without notice?"
     ]
     rehearsed.work_at(FRIDAY, "15:45")
-    fills = rehearsed.ports.journal.fills()
+    fills = rehearsed.ports.journal.orders.fills()
     assert {fill.session for fill in fills} == {FRIDAY}
     assert len(fills) == 2
 
@@ -138,7 +139,7 @@ def test_orders_not_sent_on_the_eve_of_an_announced_typhoon_may_still_go_out_on_
     rehearsed.work_at(TYPHOON, "18:30")  # Friday, the session they are for, hasn't begun
     assert rehearsed.states() == {OrderState.ACCEPTED}
     rehearsed.work_at(FRIDAY, "15:45")
-    assert {fill.session for fill in rehearsed.ports.journal.fills()} == {FRIDAY}
+    assert {fill.session for fill in rehearsed.ports.journal.orders.fills()} == {FRIDAY}
 
 
 def test_an_announced_typhoon_asks_for_no_bars_at_all(rehearsed: Rehearsal) -> None:
@@ -149,13 +150,13 @@ def test_an_announced_typhoon_asks_for_no_bars_at_all(rehearsed: Rehearsal) -> N
     assert rehearsed.ports.journal.surprises() == []
     assert rehearsed.sandbox.requests() == before
     rehearsed.work_at(FRIDAY, "15:45")
-    assert {fill.session for fill in rehearsed.ports.journal.fills()} == {FRIDAY}
+    assert {fill.session for fill in rehearsed.ports.journal.orders.fills()} == {FRIDAY}
 
 
 def test_an_exchange_that_fails_is_asked_again_and_nothing_is_lost(rehearsed: Rehearsal) -> None:
     rehearsed.sandbox.fault("/twse/exchangeReport/STOCK_DAY", "twse_busy", times=2)
     assert not rehearsed.work_at(WEDNESDAY, "15:00")
-    [run] = [one for one in rehearsed.ports.journal.last_stages() if one.stage == "prices"]
+    [run] = [one for one in rehearsed.ports.journal.stages.last() if one.stage == "prices"]
     assert (run.outcome, run.detail.startswith("2 of 2 stocks; twse at")) == ("waiting", True)
     assert rehearsed.work_at(WEDNESDAY, "15:10")
     assert rehearsed.outcomes(WEDNESDAY) == {"prices": "done"}
@@ -218,7 +219,7 @@ def test_nothing_is_traded_on_a_book_that_was_not_read(rehearsed: Rehearsal) -> 
     rehearsed.work_at(WEDNESDAY, "18:30")
     assert rehearsed.outcomes(WEDNESDAY)["settle"] == "failed"
     assert rehearsed.orders() == []
-    [decided] = [run for run in rehearsed.ports.journal.last_stages() if run.stage == "decide"]
+    [decided] = [run for run in rehearsed.ports.journal.stages.last() if run.stage == "decide"]
     assert "the book is not settled" in decided.detail
 
 

@@ -15,7 +15,8 @@ from builders import SHARED, at
 from rehearsals import SECRETS, rehearsal
 from typer.testing import CliRunner
 
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.daemon import run_due
 from bot.sandbox.process import start_sandbox
 from bot.sandbox.settings import SandboxSettings
@@ -78,7 +79,9 @@ def test_from_the_eve_to_the_ex_date(evening: Evening) -> None:
     assert day.reference_x100 == {"2330": 1040_00}
     assert day.closes_x100["2330"] == 1045_00
     [order] = [
-        one.order for one in evening.ports.journal.orders() if (one.order.symbol, one.order.decided) == ("2330", WED)
+        one.order
+        for one in evening.ports.journal.orders.select()
+        if (one.order.symbol, one.order.decided) == ("2330", WED)
     ]
     assert order.limit_x100 == 1015_00  # 2 % below 1,040 is 1,019.2; the tick is 5
     asked = {one.company.symbol: one for one in questions_of(WED, evening.ports, evening.config)}
@@ -109,13 +112,13 @@ def test_from_the_eve_to_the_ex_date(evening: Evening) -> None:
 def test_a_board_that_does_not_tell_its_ex_dates_holds_the_bars_back_and_later_only_warns(evening: Evening) -> None:
     evening.sandbox.fault(TABLES[0], "html", times=1)
     evening.work_at(TUE, "15:00")
-    [run] = [one for one in evening.ports.journal.last_stages() if one.stage == "prices"]
+    [run] = [one for one in evening.ports.journal.stages.last() if one.stage == "prices"]
     assert run.outcome == "waiting"
     assert "TWSE TWT49U" in run.detail
     evening.work_at(TUE, "15:10")
     evening.sandbox.fault(TABLES[0], "html", times=1)
     evening.work_at(TUE, "18:30")
-    stages = {one.stage: one.outcome for one in evening.ports.journal.last_stages()}
+    stages = {one.stage: one.outcome for one in evening.ports.journal.stages.last()}
     assert (stages["prices"], stages["forecast"], stages["send"]) == ("done", "done", "done")
     [surprise] = [text for _, text in evening.ports.journal.surprises()]
     assert surprise.startswith("ex-dates not known: twse at http")

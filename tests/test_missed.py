@@ -11,7 +11,8 @@ import pytest
 from builders import SHARED, at
 from rehearsals import SECRETS, real_bars, rehearsal, twtrader
 
-from bot.config import STAGES, Config, load_config
+from bot.config import STAGES, Config
+from bot.config_file import load_config
 from bot.core.orders import OrderState
 from bot.daemon import run_due
 from bot.sandbox.process import Sandbox, start_sandbox
@@ -38,14 +39,14 @@ class Box:
         return run_due(self.ports, self.config) is None
 
     def outcomes(self, day: date) -> list[str]:
-        runs = [self.ports.journal.stage(day, stage) for stage in STAGES]
+        runs = [self.ports.journal.stages.find(day, stage) for stage in STAGES]
         return [run.outcome if run else "" for run in runs]
 
     def missed(self) -> list[tuple[date, str]]:
         return [one for one in self.ports.journal.surprises() if one[1].startswith("missed")]
 
     def cash_of_fills_twd(self) -> int:
-        return 100_000_000 + sum(fill.cash_change_twd for fill in self.ports.journal.fills())
+        return 100_000_000 + sum(fill.cash_change_twd for fill in self.ports.journal.orders.fills())
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return list(self.ports.journal.db.execute(sql).fetchall())
@@ -65,13 +66,13 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
 
 def test_sessions_missed_over_an_ex_date_settle_in_the_session_that_traded(box: Box) -> None:
     assert box.work_at(TUESDAY, "18:30")  # orders for Wednesday; then the box is off until Friday evening
-    limits = {one.order.symbol: one.order.limit_x100 for one in box.ports.journal.orders()}
+    limits = {one.order.symbol: one.order.limit_x100 for one in box.ports.journal.orders.select()}
     assert set(limits) == set(CODES)
     assert box.work_at(FRIDAY, "18:30")
     wednesday = {code: real_bars(code, WEDNESDAY, WEDNESDAY)[WEDNESDAY] for code in CODES}
     touched = {code for code, bar in wednesday.items() if bar["low"] * 100 <= limits[code] <= bar["high"] * 100}
     assert touched  # or this test shows nothing
-    fills = [fill for fill in box.ports.journal.fills() if fill.session < FRIDAY]
+    fills = [fill for fill in box.ports.journal.orders.fills() if fill.session < FRIDAY]
     assert {(fill.symbol, fill.session, fill.price_x100) for fill in fills} == {
         (code, WEDNESDAY, limits[code]) for code in touched
     }
@@ -116,7 +117,7 @@ def test_a_night_and_a_weekend_off_miss_nothing(box: Box) -> None:
 def test_what_was_decided_but_not_sent_is_cancelled_and_said(box: Box) -> None:
     assert box.work_at(TUESDAY, "18:25")
     assert box.work_at(WEDNESDAY, "15:00")
-    assert {one.state for one in box.ports.journal.orders()} == {OrderState.CANCELLED}
+    assert {one.state for one in box.ports.journal.orders.select()} == {OrderState.CANCELLED}
     [(session, text)] = box.missed()
     assert (session, text.split(" (")[0]) == (TUESDAY, "missed: send")
 

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from bot.adapters.sqlite_news import NewsStore
 from bot.adapters.twstock_signals import points_of
 from bot.cli import app
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core.headlines import Story
 from bot.daemon import run_due
 from bot.errors import DataMissing, Refused

@@ -14,10 +14,10 @@ import pytest
 from builders import SHARED, at, order
 from rehearsals import SECRETS, rehearsal, twtrader
 
-from bot.adapters.sqlite_journal import JournalOrder
+from bot.adapters.sqlite_orders import JournalOrder
 from bot.audit import audit
 from bot.cli import app
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.core.orders import OrderState
 from bot.daemon import run_due
 from bot.errors import BotError
@@ -62,7 +62,7 @@ class Desk:
 
     def orders(self) -> dict[str, JournalOrder]:
         with open_ports(self.config) as ports:
-            return {one.order.symbol: one for one in ports.journal.orders() if one.order.decided == WEDNESDAY}
+            return {one.order.symbol: one for one in ports.journal.orders.select() if one.order.decided == WEDNESDAY}
 
     def buy(self, symbol: str, limit: int) -> None:
         """Somebody else with the same account buys one lot, and the journal knows nothing of it."""
@@ -145,7 +145,9 @@ def test_an_order_that_the_platform_took_twice_is_filled_once_and_the_rest_is_ad
     assert [problem["what"] for problem in seen["problems"]] == [f"unexplained +{lots} lots 2317"]
     assert "reconcile --adopt 2317" in desk.run("reconcile")
     with open_ports(desk.config) as ports:  # hands off, though our rule would like to sell what it holds
-        assert not [one for one in ports.journal.orders() if one.order.decided == FRIDAY and one.order.symbol == "2317"]
+        assert not [
+            one for one in ports.journal.orders.select() if one.order.decided == FRIDAY and one.order.symbol == "2317"
+        ]
 
     price = str(ours.limit_x100 / 100)
     assert "--reason" in desk.refused("reconcile", "--adopt", "2317", "--price", price)
@@ -184,7 +186,7 @@ def test_a_stale_book_kills_no_order(desk: Desk, monkeypatch: pytest.MonkeyPatch
     desk.work_at(FRIDAY, "18:30")
     with open_ports(desk.config) as ports:
         assert not [
-            one for one in ports.journal.orders() if one.order.decided == FRIDAY
+            one for one in ports.journal.orders.select() if one.order.decided == FRIDAY
         ]  # blocked, so not bought again
     desk.work_at(MONDAY, "15:45")
     assert {one.state for one in desk.orders().values()} == {S.FILLED}

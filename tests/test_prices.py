@@ -18,7 +18,8 @@ from builders import SHARED, at
 from rehearsals import SECRETS, command, rehearsal, twtrader
 from test_day import Rehearsal
 
-from bot.config import TAIPEI, load_config
+from bot.config import TAIPEI
+from bot.config_file import load_config
 from bot.sandbox.process import Sandbox, start_sandbox
 from bot.sandbox.settings import SandboxSettings
 from bot.wiring import open_ports

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from bot import secrets
 from bot.adapters.broker_stock_api import REPLY_CHARS, StockApiBroker
-from bot.config import config_of
+from bot.config_file import config_of
 from bot.core.orders import OrderState
 from bot.errors import ConfigError
 from bot.live import require_live

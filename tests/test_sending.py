@@ -25,7 +25,8 @@ from bot.adapters.halt_switch import halt, halt_file_of, resume
 from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_journal import EquityPoint
 from bot.cli import app
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core.check import check_rows
 from bot.core.feed_rows import Reading, row_of
 from bot.core.orders import Fill, Order, OrderState
@@ -59,14 +60,14 @@ class Evening:
 
     def sent(self) -> tuple[str, str]:
         """How the newest send stage went."""
-        [run] = [one for one in self.ports.journal.last_stages() if one.stage == "send"]
+        [run] = [one for one in self.ports.journal.stages.last() if one.stage == "send"]
         return run.outcome, run.detail
 
     def states(self, decided: date) -> list[OrderState]:
-        return sorted(one.state for one in self.ports.journal.orders() if one.order.decided == decided)
+        return sorted(one.state for one in self.ports.journal.orders.select() if one.order.decided == decided)
 
     def notes(self) -> set[str]:
-        return {one.note for one in self.ports.journal.orders()}
+        return {one.note for one in self.ports.journal.orders.select()}
 
     def posts(self, path: str = BUY) -> int:
         return self.sandbox.requests().get(path, 0)
@@ -329,7 +330,7 @@ def test_a_stock_whose_data_became_doubtful_after_the_decision_is_not_traded_the
     store.add(check_rows(Reading(rows=(upside_down,), sessions=frozenset({FRIDAY})), Known()), at(FRIDAY, "18:27"))
     assert evening.work_at(FRIDAY, "18:30")
     assert evening.sent()[0] == "done"
-    refused = {one.order.symbol: one.note for one in evening.ports.journal.orders(CANCELLED)}
+    refused = {one.order.symbol: one.note for one in evening.ports.journal.orders.select(CANCELLED)}
     assert refused["2330"] == "not sent, suspect data: its bar of 2025-03-07 was told differently later"
     assert refused["2317"].startswith("not sent, suspect data: in quarantine: ")
     assert (set(refused), evening.posts()) == ({"2330", "2317"}, 2)
@@ -338,9 +339,9 @@ def test_a_stock_whose_data_became_doubtful_after_the_decision_is_not_traded_the
 
 def test_a_book_that_turned_out_unsettled_after_the_decision_sends_nothing(begin: Begin) -> None:
     evening = begin()
-    settled = evening.ports.journal.stage(FRIDAY, "settle")
+    settled = evening.ports.journal.stages.find(FRIDAY, "settle")
     assert settled is not None
-    evening.ports.journal.record_stage(replace(settled, outcome="failed"))
+    evening.ports.journal.stages.record(replace(settled, outcome="failed"))
     evening.work_at(FRIDAY, "18:30")
     assert evening.posts() == 0
     assert evening.notes() == {"not sent, settlement: the book of 2025-03-07 is not settled"}
@@ -370,7 +371,7 @@ def test_carried_orders_wait_for_the_next_window_and_settle_in_their_own_session
     assert evening.work_at(SATURDAY, "16:00")
     assert evening.sent() == ("done", "4 accepted; carried: its order window closed at 03-08 13:00")
     assert evening.work_at(MONDAY, "15:45")
-    assert {fill.session for fill in evening.ports.journal.fills()} <= {MONDAY}
+    assert {fill.session for fill in evening.ports.journal.orders.fills()} <= {MONDAY}
     assert evening.ports.journal.portfolio().cash_twd == evening.sandbox.book()["cash_twd"]
 
 
@@ -424,10 +425,10 @@ def test_a_false_no_session_is_tried_again_as_a_leg_of_its_own_where_the_config_
     first = "forecast_edge:2025-03-07:2317:buy"
     assert evening.surprises() == ["buy 2317: 當前非交易許可時間, inside its order window; planned again as leg 2"]
     assert evening.work_at(FRIDAY, "18:40")
-    states = {one.order.key: one.state for one in evening.ports.journal.orders()}
+    states = {one.order.key: one.state for one in evening.ports.journal.orders.select()}
     assert (states[f"{first}:1"], states[f"{first}:2"]) == (OrderState.REJECTED, ACCEPTED)
     assert evening.posts() == 5
-    again = evening.ports.journal.order_events(f"{first}:2")[0]
+    again = evening.ports.journal.orders.events(f"{first}:2")[0]
     assert again.note == "again: leg 1 was refused, 當前非交易許可時間"
     assert evening.work_at(MONDAY, "15:45")
     assert evening.ports.journal.portfolio().cash_twd == evening.sandbox.book()["cash_twd"]
@@ -439,7 +440,7 @@ def test_tries_run_out(begin: Begin) -> None:
     assert not evening.work_at(FRIDAY, "18:30")
     assert not evening.work_at(FRIDAY, "18:40")  # leg 2 is refused too, for good; the next stock's leg 1 is refused
     assert evening.work_at(FRIDAY, "18:50")
-    legs = [(one.order.symbol, one.order.leg, str(one.state)) for one in evening.ports.journal.orders()]
+    legs = [(one.order.symbol, one.order.leg, str(one.state)) for one in evening.ports.journal.orders.select()]
     assert legs[:4] == [
         ("2317", 1, "rejected"),
         ("2317", 2, "rejected"),
@@ -469,19 +470,23 @@ def test_proceeds_are_not_spent_before_they_are_there(begin: Begin) -> None:
     for day in (FRIDAY, MONDAY, tuesday):
         assert evening.work_at(day, "18:30")
     journal = evening.ports.journal
-    sales = [fill for fill in journal.fills() if fill.shares < 0]
+    sales = [fill for fill in journal.orders.fills() if fill.shares < 0]
     assert {fill.session for fill in sales} == {tuesday}  # bought on MONDAY, sold on Tuesday
     proceeds = sum(brought_twd(fill) for fill in sales)
     cash = journal.portfolio().cash_twd
-    bought = [one for one in journal.orders(ACCEPTED) if one.order.decided == tuesday and one.order.side == "buy"]
+    bought = [
+        one for one in journal.orders.select(ACCEPTED) if one.order.decided == tuesday and one.order.side == "buy"
+    ]
     spent = sum(one.order.limit_x100 * one.order.shares // 100 for one in bought)
     assert bought
     assert spent <= cash - proceeds
-    assert not [one for one in journal.orders(CANCELLED) if one.order.decided == tuesday]  # sized by what is there
+    assert not [
+        one for one in journal.orders.select(CANCELLED) if one.order.decided == tuesday
+    ]  # sized by what is there
     assert evening.work_at(wednesday, "18:25")
     known = known_tonight(wednesday, evening.ports, evening.config)
     # On Thursday, two sessions after them, Tuesday's proceeds are there; Wednesday's are not.
-    newer = sum(brought_twd(fill) for fill in journal.fills() if fill.shares < 0 and fill.session == wednesday)
+    newer = sum(brought_twd(fill) for fill in journal.orders.fills() if fill.shares < 0 and fill.session == wednesday)
     assert facts_now(known, "", evening.ports, evening.config).cash_twd == journal.portfolio().cash_twd - newer
 
 
@@ -493,11 +498,11 @@ def brought_twd(sale: Fill) -> int:
 def test_whole_lots_and_the_odd_rest_leave_apart(begin: Begin) -> None:
     evening = paper(begin, lot_shares=1, top_k=1)
     assert evening.work_at(FRIDAY, "18:25")
-    [planned] = evening.ports.journal.orders(PLANNED)
+    [planned] = evening.ports.journal.orders.select(PLANNED)
     odd = planned.order.shares % 1_000
     assert odd
     assert evening.work_at(FRIDAY, "18:30")
-    first, second = evening.ports.journal.orders(ACCEPTED)
+    first, second = evening.ports.journal.orders.select(ACCEPTED)
     assert (first.order.leg, second.order.leg) == (1, 2)
     assert (first.order.shares, second.order.shares) == (planned.order.shares - odd, odd)
     assert first.order.key == planned.order.key

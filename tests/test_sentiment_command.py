@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import bot.wiring
 from bot.cli import app
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.core.forecast import Forecast, Sentiment
 from bot.errors import Refused
 from bot.ports import Question

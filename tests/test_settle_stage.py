@@ -219,7 +219,7 @@ def test_a_surplus_is_no_late_fill_of_an_order_that_a_fresh_book_had_buried(pape
     look(ports, chosen, FRIDAY, {"2317": shares})  # not yesterday's book: 2317 is in it
     (again,) = doubtful(ports, FRIDAY, "2330")
     look(ports, chosen, MONDAY, {"2317": shares, "2330": 2 * shares})  # the platform took it twice
-    states = {one.order.key: one.state for one in ports.journal.orders()}
+    states = {one.order.key: one.state for one in ports.journal.orders.select()}
     assert states == {lost: OrderState.EXPIRED, arrived: OrderState.FILLED, again: OrderState.FILLED}
     assert ports.journal.unexplained() == {"2330": shares}
 
@@ -230,11 +230,11 @@ def test_an_order_that_two_books_did_not_show_is_not_found_in_the_third(paper: t
     shares = order().shares
     (lost,) = doubtful(ports, THURSDAY, "2330")
     look(ports, chosen, FRIDAY, {})  # it may be Thursday's book, so nothing is concluded
-    assert ports.journal.find(lost).state is OrderState.UNKNOWN
+    assert ports.journal.orders.find(lost).state is OrderState.UNKNOWN
     look(ports, chosen, MONDAY, {})
-    assert ports.journal.find(lost).state is OrderState.EXPIRED
+    assert ports.journal.orders.find(lost).state is OrderState.EXPIRED
     look(ports, chosen, TUESDAY, {"2330": shares})
-    assert ports.journal.find(lost).state is OrderState.EXPIRED
+    assert ports.journal.orders.find(lost).state is OrderState.EXPIRED
     assert ports.journal.unexplained() == {"2330": shares}
 
 

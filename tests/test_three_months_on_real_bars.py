@@ -25,7 +25,7 @@ from backtest.cli import backtest_app
 from backtest.replay import market_days, replay
 from backtest.run import Asked, load, options_of, run_backtest
 from bot.adapters.sqlite_open import open_database
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.sandbox.process import start_sandbox
 from bot.sandbox.settings import SandboxSettings
 

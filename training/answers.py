@@ -17,8 +17,8 @@ from bot.adapters.llm_loading import load_model, load_tokenizer, pick_device
 from bot.adapters.model_store import check_files, find_model
 from bot.config import ModelConfig
 from training.analysis import read_prediction
-from training.dataset import Record
 from training.packs import Tokens
+from training.records import Record
 from training.tokens import encode_records
 
 TOGETHER: Final = 8  # questions answered in one batch

@@ -6,82 +6,23 @@ asked `embargo_sessions` later. `read_dataset` believes nothing of it before it 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import os
 import shutil
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from io import StringIO
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import msgspec
 
 from bot.core.prompt import LANGUAGE
 from bot.errors import Refused
+from training.cuts import SPLITS, Cuts, Split
 from training.labelled import same_text
+from training.records import Form, Record, RecordWriter, read_records
 
-Split = Literal["train", "valid", "test"]
-Form = Literal["pairs", "chat", "csv"]
-SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")
-FORMS: Final[tuple[Form, ...]] = ("pairs", "chat", "csv")
 MANIFEST: Final = "dataset.json"
-_BUFFER: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One example: what goes in, what must come out, and the facts by which it was put on its side.
-
-    `as_of` is the day after whose close it is asked, `answer_until` the last day that its answer tells of; both are
-    None where a text has no date.
-    """
-
-    kind: Literal["prices", "mood", "analysis"]
-    input: str
-    output: str
-    symbol: str | None = None
-    as_of: date | None = None
-    answer_until: date | None = None
-    label: str | None = None
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cuts:
-    """Where time is cut. Sessions between two sides are `embargo_sessions`: each list holds those after its cut.
-
-    Train answers end by `cut`; valid questions begin on the last of `after_cut` and their answers end by
-    `valid_until`; test questions begin on the last of `after_valid`.
-    """
-
-    cut: date
-    valid_until: date
-    embargo_sessions: int
-    after_cut: tuple[date, ...]
-    after_valid: tuple[date, ...]
-
-    @property
-    def valid_from(self) -> date:
-        """The first day a valid question may be asked after."""
-        return self.after_cut[-1] if self.after_cut else self.cut
-
-    @property
-    def test_from(self) -> date:
-        """The first day a test question may be asked after."""
-        return self.after_valid[-1] if self.after_valid else self.valid_until
-
-    def split_of(self, as_of: date, answer_until: date) -> Split | None:
-        """The side of an example, or None for one that reaches from one side into another, or into the embargo."""
-        if answer_until <= self.cut:
-            return "train"
-        if as_of >= self.valid_from and answer_until <= self.valid_until:
-            return "valid"
-        return "test" if as_of >= self.test_from else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +36,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What dataset.json says. `counts` are records by side and kind; `sha256` is of each file."""
+    """What dataset.json says. `counts` are records by side and kind; `sha256` is of each file, by its name.
+
+    `windows` are (past, future) in sessions, `stride` is in sessions too; `most` is of each side and window, 0 = all.
+    """
 
     form: Form
     made: datetime
@@ -115,7 +59,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A verified folder."""
+    """A verified folder. Its examples are read from the files each time they are asked for."""
 
     folder: Path
     manifest: Manifest
@@ -145,65 +89,7 @@ class Dataset:
         return list(self.records("test"))
 
 
-def cuts_of(sessions: Sequence[date], cut: date | None, valid_until: date | None, embargo: int) -> Cuts:
-    """Where to cut `sessions`, oldest first; by default after 80 % and 90 % of them.
-
-    Raises:
-        Refused: a cut leaves one of the sides without a session.
-    """
-    last_train = _place(sessions, cut) if cut else len(sessions) * 8 // 10 - 1
-    last_valid = _place(sessions, valid_until) if valid_until else max(len(sessions) * 9 // 10 - 1, last_train)
-    if last_train < 0 or last_valid < last_train + embargo or last_valid + embargo >= len(sessions):
-        told = f"{sessions[0]}..{sessions[-1]}" if sessions else "no sessions"
-        raise Refused(
-            f"{told} can't be cut after {cut or 'the first 80 %'} and {valid_until or 'the first 90 %'} "
-            f"with {embargo} sessions between the sides: one would be empty"
-        )
-    return Cuts(
-        cut=sessions[last_train],
-        valid_until=sessions[last_valid],
-        embargo_sessions=embargo,
-        after_cut=tuple(sessions[last_train + 1 : last_train + 1 + embargo]),
-        after_valid=tuple(sessions[last_valid + 1 : last_valid + 1 + embargo]),
-    )
-
-
-def _place(sessions: Sequence[date], day: date) -> int:
-    """The place of the last session up to `day`; -1 where there is none."""
-    return bisect_right(sessions, day) - 1
-
-
 # --- writing -------------------------------------------------------------------------------------------------------
-
-
-class _Writer:
-    """One side's file: streamed, hashed and counted as it is written."""
-
-    def __init__(self, path: Path, form: Form) -> None:
-        self.file, self.form = path.open("wb", buffering=_BUFFER), form
-        self.hash, self.counts = hashlib.sha256(), Counter[str]()
-        self.encode = msgspec.json.Encoder().encode
-        if form == "csv":
-            self._put(_csv_line(CSV_COLUMNS))
-
-    def add(self, record: Record) -> None:
-        self.counts[record.kind] += 1
-        if self.form == "csv":
-            self._put(_csv_line([_cell(getattr(record, name)) for name in CSV_COLUMNS]))
-        else:
-            self._put(self.encode(record if self.form == "pairs" else _chat(record)) + b"\n")
-
-    def _put(self, line: bytes) -> None:
-        self.hash.update(line)
-        self.file.write(line)
-
-    def close(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-
-
-CSV_COLUMNS: Final = ("kind", "input", "output", "symbol", "as_of", "answer_until", "label", "source")
 
 
 def write_dataset(
@@ -235,7 +121,7 @@ def write_dataset(
 def _write(
     folder: Path, records: Iterable[tuple[Split, Record]], manifest: Manifest, sources: Callable[[], tuple[Source, ...]]
 ) -> Manifest:
-    writers = {split: _Writer(file_of(folder, split, manifest.form), manifest.form) for split in SPLITS}
+    writers = {split: RecordWriter(file_of(folder, split, manifest.form), manifest.form) for split in SPLITS}
     sides = _Sides(manifest.cuts)
     try:
         for split, record in records:
@@ -352,70 +238,6 @@ def _check_cuts(folder: Path, cuts: Cuts) -> None:
 def file_of(folder: Path, split: Split, form: Form) -> Path:
     """Where one side lies."""
     return folder / f"{split}.{'csv' if form == 'csv' else 'jsonl'}"
-
-
-def read_records(path: Path, form: Form) -> Iterator[Record]:
-    """The examples of one file.
-
-    Raises:
-        Refused: names the line that is none.
-    """
-    pairs, chats = msgspec.json.Decoder(Record), msgspec.json.Decoder(_Chat)
-    line = 0
-    try:
-        if form == "csv":
-            with path.open(encoding="utf-8", newline="") as file:
-                for line, row in enumerate(csv.DictReader(file), start=2):  # noqa: B007  (told in the error)
-                    yield msgspec.convert({name: cell for name, cell in row.items() if cell}, Record, strict=False)
-            return
-        with path.open("rb", buffering=_BUFFER) as file:
-            for line, text in enumerate(file, start=1):  # noqa: B007
-                yield pairs.decode(text) if form == "pairs" else _record(chats.decode(text))
-    except (OSError, ValueError, csv.Error) as wrong:  # msgspec's errors are ValueErrors
-        raise Refused(f"{path} line {line}: {wrong}") from wrong
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Turn:
-    role: Literal["user", "assistant"]
-    content: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Chat:
-    """A record as two turns of a chat."""
-
-    messages: tuple[_Turn, _Turn]
-    kind: Literal["prices", "mood", "analysis"]
-    symbol: str | None = None
-    as_of: date | None = None
-    answer_until: date | None = None
-    label: str | None = None
-    source: str = ""
-
-
-_FACTS: Final = ("kind", "symbol", "as_of", "answer_until", "label", "source")
-
-
-def _chat(record: Record) -> _Chat:
-    turns = (_Turn(role="user", content=record.input), _Turn(role="assistant", content=record.output))
-    return _Chat(messages=turns, **{name: getattr(record, name) for name in _FACTS})
-
-
-def _record(chat: _Chat) -> Record:
-    asked, answered = chat.messages
-    return Record(input=asked.content, output=answered.content, **{name: getattr(chat, name) for name in _FACTS})
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _csv_line(cells: Iterable[str]) -> bytes:
-    line = StringIO()
-    # All quoted: left to itself, the writer leaves a lone carriage return bare, and a reader sees a new row.
-    csv.writer(line, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
-    return line.getvalue().encode()
 
 
 def _sha256(path: Path) -> str:

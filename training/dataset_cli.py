@@ -57,8 +57,8 @@ def dataset_command(
     """Write examples for training: price windows, moods of headlines, weekly analyses; split by date."""
     from rich.console import Console
 
-    from training.dataset import FORMS
     from training.dataset_job import Job, make_dataset
+    from training.records import FORMS
     from training.windows import window_of
 
     if form not in FORMS:
@@ -119,7 +119,7 @@ def day_of(text: str) -> date | None:
 
 def config_of_context(context: typer.Context) -> Config:
     """The configuration that the command was given."""
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     return load_config(context.obj or Path("config.toml"))
 

@@ -15,10 +15,12 @@ from bot.errors import Refused
 from bot.universe import load_universe
 from training.analysis import PAST_CLOSES, WEEK_SESSIONS
 from training.corpora import load_as
-from training.dataset import Cuts, Form, Manifest, Source, cuts_of, write_dataset
+from training.cuts import Cuts, cuts_of
+from training.dataset import Manifest, Source, write_dataset
 from training.examples import Context, News, Pair, PriceExamples, analysis_examples, mood_examples, price_examples
 from training.labelled import Corpus, corpus_of, read_labelled
 from training.market_data import Market, headlines_in, headlines_in_store, market_in_folder, market_in_store
+from training.records import Form
 from training.teacher_file import Told, read_told
 from training.windows import Window
 

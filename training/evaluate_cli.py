@@ -108,7 +108,7 @@ def evaluate_command(
 
 def config_for(context: typer.Context, base: str) -> Config:
     """The configuration, with the base that the command line names."""
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     config = load_config(context.obj or Path("config.toml"))
     return replace(config, model=replace(config.model, name=base)) if base else config

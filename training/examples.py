@@ -26,9 +26,10 @@ from training.analysis import (
     label_answer,
     week_label,
 )
-from training.dataset import Cuts, Record, Split
+from training.cuts import Cuts, Split
 from training.labelled import Corpus, Labelled, same_text
 from training.market_data import Headlines, Market
+from training.records import Record
 from training.windows import Stock, Window
 
 Context = Literal["none", "known", "only"]

@@ -77,7 +77,7 @@ def fine_tune(root: Path, config: str, out: str, knobs: dict[str, Any]) -> dict[
     """
     from rich.console import Console
 
-    from bot.config import load_config
+    from bot.config_file import load_config
     from training.sft import run_sft
     from training.sft_cli import knobs_of
 
@@ -106,10 +106,10 @@ def checked(config: Path, dataset: Path, out: Path, knobs: str) -> tuple[Path, d
         Refused: the dataset, the base, a knob or the folder's name is wrong.
     """
     from bot.adapters.model_store import check_files, find_model
-    from bot.config import load_config
+    from bot.config_file import load_config
     from bot.train_config import TrainConfig
     from training.dataset import read_dataset
-    from training.sft import check_name
+    from training.sft_checks import check_name
     from training.sft_cli import knobs_of
 
     told = load_config(config)

@@ -22,7 +22,7 @@ def _sft(context: typer.Context, dataset: Path, out: Path, **told: Any) -> None:
     """
     from rich.console import Console
 
-    from bot.config import load_config
+    from bot.config_file import load_config
 
     config = load_config(context.obj or Path("config.toml"))
     config = dataclasses.replace(config, train=knobs_of(config.train, told))

@@ -8,8 +8,8 @@ from typing import Any, Final
 from bot.core import prompt
 from bot.errors import Refused
 from training.analysis import WEEK_LABELS
-from training.dataset import Record
 from training.packs import Tokens
+from training.records import Record
 
 LABEL_SETS: Final[Mapping[str, tuple[str | None, ...]]] = {
     "prices": (None,),

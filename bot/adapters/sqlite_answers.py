@@ -8,88 +8,18 @@ older ones are superseded, not deleted.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
+from bot.adapters.asked_questions import Named, price_grid, unhashed
+from bot.adapters.askers import OF_STORE, Asker, Said
 from bot.adapters.sqlite_open import writing
 from bot.core.forecast import Band, Forecast, ForecastBar
-from bot.core.market import is_etf, limit_pct, to_x100
-from bot.core.prompt import FIELDS, question_text
-from bot.ports import Question
-
-# Who asked: the daemon on its evening, `backtest fill` about stored bars or a folder's, a person.
-Asker = Literal["live", "store", "folder", "person"]
-# Whose answers a replay takes, the first that there is: what the daemon really said comes before what was made later.
-OF_STORE: Final[tuple[Asker, ...]] = ("live", "store")
-OF_FOLDER: Final[tuple[Asker, ...]] = ("folder", "live", "store")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """A question with what finds its answer: the hash of its text, and the grid that turns codes into prices."""
-
-    question: Question
-    sha256: str
-    grid: str
-
-
-def named(question: Question, columns: Sequence[str] = FIELDS) -> Named:
-    """`question` as a model whose past bars tell `columns` reads it."""
-    grid = price_grid(question.company.symbol, question.as_of)
-    return Named(question=question, sha256=prompt_sha256(question, columns), grid=grid)
-
-
-def prompt_sha256(question: Question, columns: Sequence[str] = FIELDS) -> str:
-    """The hash of the text of `question`, as a model whose past bars tell `columns` reads it."""
-    text = question_text(
-        question.company.name,
-        question.bars,
-        context=question.context,
-        masked=question.masked,
-        columns=columns,
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def price_grid(symbol: str, as_of: date) -> str:
-    """What turns an answer's codes into prices beside the question: the ticks and the daily limit."""
-    return f"{'etf' if is_etf(symbol) else 'stock'}{limit_pct(as_of)}"
-
-
-class Said(NamedTuple):
-    """An answer, who asked, and after which close (in hundredths of a TWD; None where that was not kept)."""
-
-    forecast: Forecast
-    asker: Asker
-    close_x100: int | None
-
-
-def counting(
-    said: Iterable[Said], askers: Sequence[Asker], close_x100: Callable[[str, date], int | None] | None = None
-) -> list[Forecast]:
-    """Of each stock, session and model the answer of the first of `askers` that has one, in the order of `said`.
-
-    Answers told after another close than `close_x100` has for the stock and session are of another market, and are
-    left out; it says None where it knows of no trade.
-    """
-    rank = {one: place for place, one in enumerate(askers)}
-    found: dict[tuple[date, str, str], Said] = {}
-    for one in said:
-        key = one.forecast.as_of, one.forecast.symbol, one.forecast.model
-        if one.asker not in rank or (key in found and rank[found[key].asker] <= rank[one.asker]):
-            continue
-        if close_x100 is not None and one.close_x100 is not None:
-            close = close_x100(one.forecast.symbol, one.forecast.as_of)
-            if close is not None and close != one.close_x100:
-                continue
-        found[key] = one
-    return [one.forecast for one in found.values()]
+from bot.core.market import to_x100
 
 
 class AnswerStore:
@@ -316,11 +246,6 @@ _TAKE: Final = (
 )
 
 
-def unhashed(symbol: str, as_of: date, past_sessions: int) -> str:
-    """What names a question whose text was never hashed."""
-    return f"{symbol} {as_of} {past_sessions}"
-
-
 def _answer_row(forecast: Forecast, taken: Mapping[str, object], at: datetime) -> dict[str, object]:
     bars = [[str(bar.open), str(bar.high), str(bar.low), str(bar.close)] for bar in forecast.bars]
     return {
@@ -359,46 +284,3 @@ def _forecast(row: Mapping[str, Any], symbol: str, as_of: date) -> Forecast:
         tokens=row["tokens"],
         seconds=row["seconds"],
     )
-
-
-# --- the schema -----------------------------------------------------------------------------------------------
-
-
-def migrate_answers(db: Any) -> None:
-    """Answers by what was asked, and beside them for what they count; every answer of the old table is carried over."""
-    old = list(db["forecasts"].rows)
-    db["forecasts"].drop()
-    db["answers"].create(
-        {"id": int, "model": str, "question": str, "future_sessions": int, "grid": str, "prompt_sha256": str,
-         "past_sessions": int, "masked": int, "trained_until": str, "bars": str, "bands": str, "p_up": float,
-         "tokens": int, "seconds": float, "made_at": str},
-        pk="id", strict=True,
-        not_null={"model", "question", "future_sessions", "grid", "prompt_sha256", "past_sessions", "masked",
-                  "trained_until", "bars", "bands", "tokens", "seconds", "made_at"},
-    )  # fmt: skip
-    db["answers"].create_index(["model", "question", "future_sessions", "grid"], unique=True)
-    db["forecasts"].create(
-        {"symbol": str, "as_of": str, "asked_by": str, "answer": int, "asked_at": str, "superseded_at": str,
-         "close_x100": int},
-        pk=("symbol", "as_of", "asked_by", "answer"), strict=True, not_null={"asked_at"},
-        foreign_keys=[("answer", "answers", "id")],
-    )  # fmt: skip
-    db["forecasts"].create_index(["as_of"])
-    for number, row in enumerate(old, start=1):
-        as_of = date.fromisoformat(row["as_of"])
-        # The stock and session themselves name the question where two rows would share a hash: nothing is lost.
-        own = unhashed(row["symbol"], as_of, row["past_sessions"])
-        grid = price_grid(row["symbol"], as_of)
-        words = [row["model"], row["prompt_sha256"], row["future_sessions"], grid]
-        taken = db["answers"].count_where("model = ? and question = ? and future_sessions = ? and grid = ?", words)
-        db["answers"].insert(
-            {"id": number, "model": row["model"], "future_sessions": row["future_sessions"], "grid": grid,
-             "question": own if taken or not row["prompt_sha256"] else row["prompt_sha256"],
-             "prompt_sha256": row["prompt_sha256"], "past_sessions": row["past_sessions"], "masked": 0,
-             "trained_until": row["trained_until"], "bars": row["bars"], "bands": "[]", "p_up": None, "tokens": 0,
-             "seconds": 0.0, "made_at": row["made_at"]}
-        )  # fmt: skip
-        db["forecasts"].insert(
-            {"symbol": row["symbol"], "as_of": row["as_of"], "asked_by": "live", "answer": number,
-             "asked_at": row["made_at"], "superseded_at": None, "close_x100": None}
-        )  # fmt: skip

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from bot.adapters.sqlite_answers import OF_STORE, AnswerStore, counting
+from bot.adapters.askers import OF_STORE, counting
+from bot.adapters.sqlite_answers import AnswerStore
 from bot.adapters.sqlite_bars import BarStore
 from bot.adapters.sqlite_news import NewsStore
 from bot.core.check import CheckedBars

@@ -286,7 +286,7 @@ def m080_trials(db: Any) -> None:
 @migrations()
 def m100_answers(db: Any) -> None:
     """Answers by the question they answer, so that none is computed twice and a changed question keeps both."""
-    from bot.adapters.sqlite_answers import migrate_answers
+    from bot.adapters.sqlite_answer_keys import migrate_answers
 
     migrate_answers(db)
 

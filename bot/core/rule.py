@@ -261,6 +261,12 @@ def plan_orders(
     before they settle, and a position that is being sold keeps its slot until it is gone. Purchases go by the forecast
     itself or, with `edge_from_low`, by the lower end of its band; sales always go by the forecast.
     """
+    count = _plan_sales(now, view, book, holdings, rules, orders)
+    return _plan_purchases(count, view, book, holdings, purse, rates, rules, orders)
+
+
+def _plan_sales(now: int, view: View, book: Book, holdings: int, rules: Knobs, orders: Orders) -> int:
+    """Write a sale of every holding that there is a reason to leave; their count comes back."""
     count = 0
     for place in range(holdings):
         i = book.held[place]
@@ -273,8 +279,13 @@ def plan_orders(
             orders.limit_x100[count] = sell_limit_x100(i, view, rules.sell_offset_bps)
             orders.reason[count] = reason
             count += 1
+    return count
 
-    # Buys, best edge first.
+
+def _plan_purchases(
+    count: int, view: View, book: Book, holdings: int, purse: Purse, rates: Rates, rules: Knobs, orders: Orders
+) -> int:
+    """Write purchases after the first `count` orders, the best edge first; the count of all orders comes back."""
     edges_e8, ranked, entry = view.edge_e8, view.ranked, _ENTER
     if rules.edge_from_low != 0:
         edges_e8, ranked, entry = view.low_edge_e8, view.low_ranked, _ENTER_LOW

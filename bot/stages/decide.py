@@ -25,7 +25,7 @@ def decide_orders(session: date, ports: Ports, config: Config) -> Outcome:
     """Take the session's decision and journal it, orders included, before anything leaves."""
     if ports.journal.decision_sha256(session) is None:
         day = market_day(session, ports, config)
-        waiting = [one.order for one in ports.journal.open_orders()]
+        waiting = [one.order for one in ports.journal.orders.open()]
         held = as_if_bought(ports.journal.portfolio(), waiting, config.costs)
         decision = decide(
             day,
@@ -37,7 +37,7 @@ def decide_orders(session: date, ports: Ports, config: Config) -> Outcome:
             strategy=find_strategy(config.rules.strategy),
         )
         ports.journal.record_decision(decision, ports.clock.now())
-    planned = [one for one in ports.journal.orders() if one.order.decided == session]
+    planned = [one for one in ports.journal.orders.select() if one.order.decided == session]
     buys = sum(one.order.signed_shares > 0 for one in planned)
     kept = _held_back(session, ports, config)
     unsure = "" if _is_settled(session, ports) else "; the book is not settled, so nothing is traded"
@@ -71,12 +71,12 @@ def _unsettled_twd(session: date, ports: Ports) -> int:
     newest_first = sessions_since(
         session - timedelta(days=LONGEST_BREAK_DAYS), session, ports.clock.now(), calendar_of(ports)
     )
-    return unsettled_twd(ports.journal.fills(), newest_first[:wait])
+    return unsettled_twd(ports.journal.orders.fills(), newest_first[:wait])
 
 
 def _is_settled(session: date, ports: Ports) -> bool:
     """Whether the broker's book was read and compared this session."""
-    run = ports.journal.stage(session, "settle")
+    run = ports.journal.stages.find(session, "settle")
     return run is not None and run.outcome == "done"
 
 
@@ -84,12 +84,12 @@ def _blocked(session: date, symbols: Iterable[str], ports: Ports) -> frozenset[s
     """Stocks to keep hands off: an order's fate is open, or book and journal disagree. All, while that is unknown."""
     if not _is_settled(session, ports):
         return frozenset(symbols)
-    return frozenset({*(one.order.symbol for one in ports.journal.open_orders()), *ports.journal.unexplained()})
+    return frozenset({*(one.order.symbol for one in ports.journal.orders.open()), *ports.journal.unexplained()})
 
 
 def market_day(session: date, ports: Ports, config: Config) -> MarketDay:
     """All that is known after the close of `session`."""
-    known = {*ports.journal.portfolio().positions, *(one.order.symbol for one in ports.journal.open_orders())}
+    known = {*ports.journal.portfolio().positions, *(one.order.symbol for one in ports.journal.orders.open())}
     symbols = sorted({*(one.symbol for one in ports.companies), *known})
     model = ports.market.model_of(session, config.model.past_sessions, config.model.future_sessions)
     forecasts = {}

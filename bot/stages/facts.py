@@ -46,7 +46,7 @@ def known_tonight(session: date, ports: Ports, config: Config) -> Known:
     priced = all(symbol in closes for symbol in held.positions)
     events = [one for many in known_events(ports, session, config.history.sessions).values() for one in many]
     ex, pct = going_ex(events, session, trades_on), limit_pct(trades_on)
-    settled = ports.journal.stage(session, "settle")
+    settled = ports.journal.stages.find(session, "settle")
     return Known(
         session=session,
         trades_on=trades_on,
@@ -71,11 +71,11 @@ def facts_now(known: Known, breaker: str, ports: Ports, config: Config) -> Facts
             refused=one.state is OrderState.REJECTED,
             filled_shares=one.filled_shares,
         )
-        for one in ports.journal.orders()
+        for one in ports.journal.orders.select()
         if one.state not in _NEVER_LEFT and (one.order.decided == known.session or one.state in OPEN_STATES)
     )
     unsettled = unsettled_proceeds_twd(
-        ports.journal.fills(),
+        ports.journal.orders.fills(),
         lambda day: ports.market.count_sessions(day, known.session) + 1,
         ports.broker.abilities.settlement_sessions,
     )

@@ -80,7 +80,7 @@ def chance_of(now: datetime, session: date, ports: Ports, config: Config) -> Cha
 
 def _planned(session: date, ports: Ports) -> list[Order]:
     """What is left to send, sells first."""
-    orders = [one.order for one in ports.journal.orders(OrderState.PLANNED) if one.order.decided == session]
+    orders = [one.order for one in ports.journal.orders.select(OrderState.PLANNED) if one.order.decided == session]
     return sorted(orders, key=lambda order: (order.side is Side.BUY, order.symbol, order.key))
 
 
@@ -125,9 +125,9 @@ def _plan_again(order: Order, said: str, ports: Ports, config: Config) -> str:
     the user asks for more.
     """
     tries = 0
-    for one in ports.journal.orders(OrderState.REJECTED):
+    for one in ports.journal.orders.select(OrderState.REJECTED):
         if replace(one.order, leg=order.leg) == order:
-            tries += ports.journal.order_events(one.order.key)[-1].note == CLOSED_NOTE
+            tries += ports.journal.orders.events(one.order.key)[-1].note == CLOSED_NOTE
     if tries > config.broker.closed_retries:
         return ""
     now = ports.clock.now()
@@ -156,7 +156,7 @@ def _told(tally: Counter[str], reasons: list[str]) -> str:
 
 def drop_unsent(session: date, ports: Ports, at: datetime) -> None:
     """Orders of earlier sessions that never left (the daemon was down, or halted) are cancelled: too late."""
-    for one in ports.journal.orders(OrderState.PLANNED):
+    for one in ports.journal.orders.select(OrderState.PLANNED):
         if one.order.decided < session:
             note = "never sent: its session began while twtrader was not running, or halted"
             ports.journal.move(one.order.key, OrderState.CANCELLED, note, at)
@@ -164,7 +164,7 @@ def drop_unsent(session: date, ports: Ports, at: datetime) -> None:
 
 def mark_interrupted(ports: Ports, at: datetime) -> int:
     """An order found `sending` was on the wire when we died: its fate is unknown, and it is never sent again."""
-    found = ports.journal.orders(OrderState.SENDING)
+    found = ports.journal.orders.select(OrderState.SENDING)
     for one in found:
         ports.journal.move(one.order.key, OrderState.UNKNOWN, "interrupted while sending", at)
     return len(found)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime
 
-from bot.adapters.sqlite_journal import EquityPoint, JournalOrder
+from bot.adapters.sqlite_journal import EquityPoint
+from bot.adapters.sqlite_orders import JournalOrder
 from bot.config import Config
 from bot.core.cash import shares_before
 from bot.core.explain import Resting
@@ -27,7 +28,7 @@ def settle_orders(session: date, ports: Ports, config: Config) -> Outcome:
     """
     at = ports.clock.now()
     resting = resting_orders(session, ports)
-    if not ports.market.count_bars(session) and ports.journal.orders(OrderState.ACCEPTED, OrderState.UNKNOWN):
+    if not ports.market.count_bars(session) and ports.journal.orders.select(OrderState.ACCEPTED, OrderState.UNKNOWN):
         raise DataMissing(f"{session}: no bars, so nothing can be said of the open orders")
     for traded in sorted({one.session for one in resting}):
         ports.broker.end_session(traded, ports.market.bars_of(traded))
@@ -71,7 +72,7 @@ def read_book(orders: Sequence[Order], ports: Ports) -> Reading:
 
 def resting_orders(session: date, ports: Ports) -> list[Resting]:
     """Orders that left and could have traded by now, with the session they could trade in."""
-    found = (_resting(one, ports) for one in ports.journal.orders(OrderState.ACCEPTED, OrderState.UNKNOWN))
+    found = (_resting(one, ports) for one in ports.journal.orders.select(OrderState.ACCEPTED, OrderState.UNKNOWN))
     return [one for one in found if one and one.session <= session]
 
 
@@ -82,11 +83,11 @@ def _late_orders(session: date, ports: Ports) -> list[Resting]:
     settled, on a book in which nothing else of that session had moved. Later readings would have shown the others.
     """
     settled = max((one for one, _ in ports.journal.books.identities() if one < session), default=session)
-    fills = ports.journal.fills()
+    fills = ports.journal.orders.fills()
     found = []
-    for one in ports.journal.orders(OrderState.EXPIRED):
+    for one in ports.journal.orders.select(OrderState.EXPIRED):
         dead = _resting(one, ports)
-        buried = ports.journal.order_events(one.order.key)[-1]
+        buried = ports.journal.orders.events(one.order.key)[-1]
         if dead is None or buried.by != "book" or dead.session not in {settled, session}:
             continue
         if buried.at.date() != dead.session or _showed_others(dead, buried.at, fills, ports):
@@ -101,7 +102,7 @@ def _showed_others(dead: Resting, read_at: datetime, fills: Sequence[Fill], port
         event.state is OrderState.FILLED and event.at <= read_at
         for fill in fills
         if fill.session == dead.session
-        for event in ports.journal.order_events(fill.key)
+        for event in ports.journal.orders.events(fill.key)
     )
 
 
@@ -113,8 +114,8 @@ def _resting(one: JournalOrder, ports: Ports) -> Resting | None:
     touched = None
     if ports.broker.abilities.fills_by_touch:
         touched = _touched(one.order, ports.market.bars_of(traded).get(one.order.symbol))
-    arrived = any(event.state is OrderState.ACCEPTED for event in ports.journal.order_events(one.order.key))
-    fills = tuple(ports.journal.fills(one.order.key))
+    arrived = any(event.state is OrderState.ACCEPTED for event in ports.journal.orders.events(one.order.key))
+    fills = tuple(ports.journal.orders.fills(one.order.key))
     return Resting(order=one.order, state=one.state, session=traded, touched=touched, arrived=arrived, fills=fills)
 
 
@@ -134,7 +135,7 @@ def _untold_dividends(session: date, events: Sequence[ExRight], ports: Ports, co
     if not config.broker.pays_dividends:
         return []
     before = ports.market.session_before(session) or session
-    fills, adjustments = ports.journal.fills(), ports.journal.books.adjustments()
+    fills, adjustments = ports.journal.orders.fills(), ports.journal.books.adjustments()
     return [
         f"{event.symbol} went ex {event.ex_date}, and {event.source} does not tell how much of it is cash: "
         "if cash came, take it in with `twtrader reconcile --adopt cash`"

@@ -36,7 +36,7 @@ from bot.adapters.adapter_store import (  # noqa: E402
     write_adapter,
 )
 from bot.adapters.model_store import sha256_of, weights_sha256  # noqa: E402
-from bot.config import load_config  # noqa: E402
+from bot.config_file import load_config  # noqa: E402
 from bot.errors import Refused  # noqa: E402
 from bot.llm_cli import model_app  # noqa: E402
 from bot.rehearsal import write_rehearsal_config  # noqa: E402

@@ -23,6 +23,7 @@ from tiny_lora import PROJECTIONS, make_tiny_adapter, manifest_of  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
 from bot.adapters.adapter_store import PEFT_CONFIG, WEIGHTS, write_adapter  # noqa: E402
+from bot.adapters.asked_questions import named  # noqa: E402
 from bot.adapters.llm_answer import answer_choices  # noqa: E402
 from bot.adapters.llm_batches import steady_batches  # noqa: E402
 from bot.adapters.llm_child import ChildEngine  # noqa: E402
@@ -32,7 +33,6 @@ from bot.adapters.llm_joined import can_fuse  # noqa: E402
 from bot.adapters.llm_loading import check_precision, decoder_of, load_model, load_weights, quantisation  # noqa: E402
 from bot.adapters.llm_lora import low_rank, settle_adapter  # noqa: E402
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
-from bot.adapters.sqlite_answers import named  # noqa: E402
 from bot.answers import columns_of  # noqa: E402
 from bot.core import prompt  # noqa: E402
 from bot.errors import Refused  # noqa: E402

@@ -18,13 +18,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first 
 torch = pytest.importorskip("torch")
 from tiny_llm import make_tiny_model, make_tokenizer  # noqa: E402
 
+from bot.adapters.asked_questions import named  # noqa: E402
 from bot.adapters.llm_answer import UNEVEN, answer_choices, fill_answer, quantile  # noqa: E402
 from bot.adapters.llm_batches import in_batches  # noqa: E402
 from bot.adapters.llm_decoder import Decoder  # noqa: E402
 from bot.adapters.llm_loading import load_weights  # noqa: E402
 from bot.adapters.llm_outlook import windows_at_once  # noqa: E402
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
-from bot.adapters.sqlite_answers import named  # noqa: E402
 from bot.core import prompt  # noqa: E402
 from bot.core.market import limit_down_x100, limit_up_x100, to_x100  # noqa: E402
 from bot.errors import EngineFailed, Refused  # noqa: E402

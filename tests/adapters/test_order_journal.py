@@ -69,11 +69,11 @@ class Story(RuleBasedStateMachine):
             return
         for _ in range(2):  # two settlements later all is explained, or waits for a person
             self.a_day({"2330": True, "2317": False}, stale=False)
-        states = {one.order.key: one.state for one in self.journal.orders()}
+        states = {one.order.key: one.state for one in self.journal.orders.select()}
         assert not {S.ACCEPTED, S.SENDING} & set(states.values())
         if not self.excess:
             assert self.journal.unexplained() == {}
-            for one in self.journal.orders():
+            for one in self.journal.orders.select():
                 assert one.state is not S.UNKNOWN
                 assert one.filled_shares == self.filled.get(one.order.key, 0)
         self.db.close()
@@ -91,7 +91,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(lots=st.integers(1, 3), data=st.data())
     def plan(self, lots: int, data: st.DataObject) -> None:
-        blocked = {*self.journal.unexplained(), *(one.order.symbol for one in self.journal.open_orders())}
+        blocked = {*self.journal.unexplained(), *(one.order.symbol for one in self.journal.orders.open())}
         orders = []
         for code in sorted(set(CODES) - blocked):
             held = self.journal.portfolio().shares_of(code)
@@ -113,7 +113,7 @@ class Story(RuleBasedStateMachine):
         killed=st.sampled_from(["", "", "", "before", "after"]),
     )
     def send(self, taken: int, lost: bool, killed: str) -> None:
-        for one in self.journal.orders(S.PLANNED):
+        for one in self.journal.orders.select(S.PLANNED):
             key = one.order.key
             if one.order.decided != self.day:
                 self.journal.move(key, S.CANCELLED, "too late", self.now)
@@ -135,7 +135,7 @@ class Story(RuleBasedStateMachine):
         """kill -9, then a start: what was on the wire is unknown."""
         self.db.close()
         self.db = open_database(self.path)
-        for one in self.journal.orders(S.SENDING):
+        for one in self.journal.orders.select(S.SENDING):
             self.journal.move(one.order.key, S.UNKNOWN, "interrupted while sending", self.now)
 
     # --- days ---------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class Story(RuleBasedStateMachine):
     def a_day(self, hits: dict[str, bool], *, stale: bool) -> None:
         self.yesterday = dict(self.book)
         self.day += timedelta(days=1)
-        for one in self.journal.orders():
+        for one in self.journal.orders.select():
             if one.order.decided == self.day - timedelta(days=1):
                 self.touched[one.order.key] = hits[one.order.symbol]
         for key, (order, times) in self.reserved.items():
@@ -165,8 +165,8 @@ class Story(RuleBasedStateMachine):
         reading = Reading(shares={code: n for code, n in (self.yesterday if stale else self.book).items() if n})
         dumps = []
         for _ in range(2):  # running it again changes nothing
-            resting = [self.resting(one) for one in self.journal.orders(S.ACCEPTED, S.UNKNOWN)]
-            recent = [one for one in self.journal.orders(S.EXPIRED) if (self.day - one.order.decided).days <= 4]
+            resting = [self.resting(one) for one in self.journal.orders.select(S.ACCEPTED, S.UNKNOWN)]
+            recent = [one for one in self.journal.orders.select(S.EXPIRED) if (self.day - one.order.decided).days <= 4]
             result = settle(
                 self.day,
                 [one for one in resting if one.session <= self.day],
@@ -189,16 +189,16 @@ class Story(RuleBasedStateMachine):
             state=one.state,
             session=one.order.decided + timedelta(days=1),
             touched=self.touched.get(one.order.key),
-            arrived=any(event.state is S.ACCEPTED for event in self.journal.order_events(one.order.key)),
-            fills=tuple(self.journal.fills(one.order.key)),
+            arrived=any(event.state is S.ACCEPTED for event in self.journal.orders.events(one.order.key)),
+            fills=tuple(self.journal.orders.fills(one.order.key)),
         )
 
     # --- people -------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.journal.orders(S.UNKNOWN))
+    @precondition(lambda self: self.journal.orders.select(S.UNKNOWN))
     @rule(truly=st.booleans(), index=st.integers(0, 9))
     def person_resolves(self, truly: bool, index: int) -> None:
-        unknown = self.journal.orders(S.UNKNOWN)
+        unknown = self.journal.orders.select(S.UNKNOWN)
         one = self.resting(unknown[index % len(unknown)])
         traded = one.session if one.session <= self.day else None
         try:
@@ -218,7 +218,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 9), state=st.sampled_from(list(OrderState)))
     def somebody_tries_an_illegal_step(self, index: int, state: OrderState) -> None:
-        orders = self.journal.orders()
+        orders = self.journal.orders.select()
         if not orders:
             return
         one = orders[index % len(orders)]
@@ -236,10 +236,10 @@ class Story(RuleBasedStateMachine):
         if not hasattr(self, "db"):
             return
         dice = Random(len(self.sent))
-        for one in self.journal.orders():
-            events = self.journal.order_events(one.order.key)
+        for one in self.journal.orders.select():
+            events = self.journal.orders.events(one.order.key)
             assert sum(event.state is S.SENDING for event in events) <= 1  # never sent twice
-            fills = self.journal.fills(one.order.key)
+            fills = self.journal.orders.fills(one.order.key)
             mixed = events * 2
             dice.shuffle(mixed)
             told = standing(one.order.shares, mixed, fills * 2)

@@ -50,14 +50,14 @@ def old(tmp_path: Path) -> Path:
 def test_every_reference_is_rewritten_and_nothing_is_lost(old: Path) -> None:
     db = open_database(old)
     journal = Journal(db)
-    found = {one.order.key: one for one in journal.orders()}
+    found = {one.order.key: one for one in journal.orders.select()}
     assert set(found) == {NEW, "forecast_edge:2025-01-02:2317:buy:1"}
     assert all(key == one.order.key for key, one in found.items())
     assert (found[NEW].state, found[NEW].filled_shares, found[NEW].note) == (OrderState.FILLED, 1_000, "filled")
-    assert [(fill.key, fill.n, fill.commission_twd) for fill in journal.fills()] == [(NEW, 1, 142)]
-    assert [event.state for event in journal.order_events(NEW)] == ["planned", "sending", "filled"]
+    assert [(fill.key, fill.n, fill.commission_twd) for fill in journal.orders.fills()] == [(NEW, 1, 142)]
+    assert [event.state for event in journal.orders.events(NEW)] == ["planned", "sending", "filled"]
     assert journal.portfolio().cash_twd == 1_000_000 - 100_000 - 142
-    assert journal.standing(NEW).state is OrderState.FILLED
+    assert journal.orders.standing(NEW).state is OrderState.FILLED
     broker = PaperBroker(db, 1_000_000, "range", RATES)
     assert set(broker.prices_x100([one.order for one in found.values()])) == {NEW}
     [event] = journal.books.events()

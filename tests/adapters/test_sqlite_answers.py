@@ -18,16 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from bot.adapters.sqlite_answers import (
-    OF_FOLDER,
-    OF_STORE,
-    AnswerStore,
-    Named,
-    counting,
-    migrate_answers,
-    named,
-    price_grid,
-)
+from bot.adapters.asked_questions import Named, named, price_grid
+from bot.adapters.askers import OF_FOLDER, OF_STORE, counting
+from bot.adapters.sqlite_answer_keys import migrate_answers
+from bot.adapters.sqlite_answers import AnswerStore
 from bot.adapters.sqlite_open import migrations, open_database
 from bot.core.forecast import Band, Forecast, ForecastBar
 from bot.ports import Company, Question

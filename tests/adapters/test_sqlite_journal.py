@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from builders import FRIDAY, RATES, REPO, THURSDAY, at, bar, checked, forecast
 
-from bot.adapters.sqlite_journal import EquityPoint, Journal, StageRun
+from bot.adapters.sqlite_journal import EquityPoint, Journal
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database, writing
-from bot.config import load_config
+from bot.adapters.sqlite_stages import StageRun
+from bot.config_file import load_config
 from bot.core.decide import Decision, MarketDay, decide
 from bot.core.forecast import Article, Sentiment
 from bot.core.orders import Fill, OrderState
@@ -49,7 +50,7 @@ def test_a_decision_is_recorded_once(db: Any) -> None:
     journal = Journal(db)
     journal.record_decision(decision(), at(THURSDAY))
     journal.record_decision(decision(), at(FRIDAY))
-    [planned] = journal.orders()
+    [planned] = journal.orders.select()
     # equity 100 M, 95 % of it over 5 slots = 19 M; 190 lots cost 19,000,000 + 27,075 > 19 M, so 189
     assert (planned.order.shares, planned.state, planned.note) == (
         189_000, OrderState.PLANNED, "forecast pays after costs",
@@ -60,12 +61,12 @@ def test_a_decision_is_recorded_once(db: Any) -> None:
 def test_an_illegal_step_is_refused_and_changes_nothing(db: Any) -> None:
     journal = Journal(db)
     journal.record_decision(decision(), at(THURSDAY))
-    [key] = [one.order.key for one in journal.orders()]
+    [key] = [one.order.key for one in journal.orders.select()]
     with pytest.raises(ValueError, match="can't go from planned to accepted"):
         journal.move(key, OrderState.ACCEPTED, "", at(FRIDAY))
     with pytest.raises(ValueError, match="what filled it must be booked with it"):
         journal.move(key, OrderState.FILLED, "", at(FRIDAY))
-    assert journal.orders()[0].state is OrderState.PLANNED
+    assert journal.orders.select()[0].state is OrderState.PLANNED
     with pytest.raises(KeyError):
         journal.move("none", OrderState.SENDING, "", at(FRIDAY))
 
@@ -74,7 +75,7 @@ def test_settlement_is_all_or_nothing(db: Any) -> None:
     journal = Journal(db)
     journal.open_account("paper", 100_000_000, "", at(THURSDAY))
     journal.record_decision(decision(), at(THURSDAY))
-    [key] = [one.order.key for one in journal.orders()]
+    [key] = [one.order.key for one in journal.orders.select()]
     journal.move(key, OrderState.SENDING, "", at(THURSDAY))
     journal.move(key, OrderState.ACCEPTED, "", at(THURSDAY))
     fill = Fill(key=key, symbol="2330", session=FRIDAY, shares=189_000, price_x100=100_00, commission_twd=26_932,
@@ -82,8 +83,8 @@ def test_settlement_is_all_or_nothing(db: Any) -> None:
     filled = Fate(key=key, state=OrderState.FILLED, note="", fills=(fill,))
     with pytest.raises(ValueError, match="can't go from accepted to planned"):
         journal.settle(FRIDAY, settled(filled, Fate(key=key, state=OrderState.PLANNED, note="")), at(FRIDAY))
-    assert journal.orders()[0].state is OrderState.ACCEPTED
-    assert journal.fills() == []
+    assert journal.orders.select()[0].state is OrderState.ACCEPTED
+    assert journal.orders.fills() == []
     assert journal.unexplained() == {}
     assert journal.settle(FRIDAY, settled(filled), at(FRIDAY)) == ["unexplained +1 lot 2317"]
     assert journal.unexplained() == {"2317": 1_000}
@@ -104,14 +105,14 @@ def test_a_database_belongs_to_one_account(db: Any) -> None:
 def test_stages_equity_and_surprises_are_kept_once(db: Any) -> None:
     journal = Journal(db)
     for outcome in ("waiting", "done"):
-        journal.record_stage(
+        journal.stages.record(
             StageRun(session=THURSDAY, stage="prices", started_at=at(THURSDAY), duration_s=1.5, outcome=outcome,
                      detail="x")
         )  # fmt: skip
-    run = journal.stage(THURSDAY, "prices")
+    run = journal.stages.find(THURSDAY, "prices")
     assert run is not None
     assert run.final
-    assert [one.outcome for one in journal.last_stages()] == ["done"]
+    assert [one.outcome for one in journal.stages.last()] == ["done"]
     for value in (1, 2):
         journal.record_equity(EquityPoint(session=THURSDAY, cash_twd=5, value_twd=value))
         journal.record_surprises(THURSDAY, ["unexplained +1 lot"], at(THURSDAY))

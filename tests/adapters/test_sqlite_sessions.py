@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from builders import at, bar, checked
 
-from bot.adapters.sqlite_journal import Journal, StageRun
+from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database
 from bot.adapters.sqlite_sessions import SessionStore
+from bot.adapters.sqlite_stages import StageRun
 from bot.calendar import calendar_of, stored_calendar
 from bot.core.sessions import Evidence, YearSchedule
 from bot.errors import DataMissing
@@ -51,7 +52,7 @@ def test_each_version_of_a_schedule_stays_with_the_moment_it_was_read(db: Any) -
 def test_bars_and_closed_stages_are_evidence_and_the_later_one_counts(db: Any) -> None:
     store = SessionStore(db)
     assert store.evidence(DAY, at(NEXT)) is None
-    Journal(db).record_stage(
+    Journal(db).stages.record(
         StageRun(session=DAY, stage="prices", started_at=at(DAY, "18:00"), duration_s=0.0, outcome="closed", detail="")
     )
     assert store.evidence(DAY, at(DAY, "17:59")) is None

@@ -22,7 +22,7 @@ from backtest.run import Asked, load
 from bot.adapters.sqlite_journal import Journal
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.core.decide import MarketDay, decide
 from bot.core.forecast import Article, Forecast, ForecastBar, Sentiment
 from bot.core.market import from_x100

@@ -99,7 +99,7 @@ class Account:
 
     def _send(self) -> None:
         """2330 leaves; 2317 is held back."""
-        for one in self.journal.orders():
+        for one in self.journal.orders.select():
             if one.order.symbol == "2330":
                 self.journal.move(one.order.key, OrderState.SENDING, "", at(SESSIONS[0]))
                 self.journal.move(one.order.key, OrderState.ACCEPTED, "resting", at(SESSIONS[0]))
@@ -107,7 +107,7 @@ class Account:
                 self.journal.move(one.order.key, OrderState.CANCELLED, "max_gross_bps", at(SESSIONS[0]))
 
     def _fill(self, price_x100: int) -> None:
-        [one] = self.journal.orders(OrderState.ACCEPTED)
+        [one] = self.journal.orders.select(OrderState.ACCEPTED)
         order = one.order
         fill = Fill(
             key=order.key, symbol="2330", session=SESSIONS[1], shares=order.shares, price_x100=price_x100,

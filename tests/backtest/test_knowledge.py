@@ -27,7 +27,8 @@ from typer.testing import CliRunner, Result
 
 from backtest.cli import backtest_app
 from backtest.knowledge import known_sessions, rows_of
-from bot.adapters.sqlite_answers import Asker, named
+from bot.adapters.asked_questions import named
+from bot.adapters.askers import Asker
 from bot.adapters.sqlite_market import MarketStore
 from bot.adapters.sqlite_open import open_database
 from bot.core.forecast import Forecast, ForecastBar

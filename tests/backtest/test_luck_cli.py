@@ -17,7 +17,7 @@ from backtest.luck_run import chosen_from
 from backtest.trials import Trial, TriedOn, record_trials
 from bot.adapters.sqlite_open import open_database
 from bot.cli import app
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.errors import BotError
 
 SESSIONS = days(date(2024, 1, 2), 200)

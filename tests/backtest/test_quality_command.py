@@ -19,10 +19,12 @@ import bot.wiring
 from backtest.forecast_cases import Market
 from backtest.quality_run import Asked, judge, sample
 from backtest.questions import Shape
-from bot.adapters.sqlite_answers import AnswerStore, named
+from bot.adapters.asked_questions import named
+from bot.adapters.sqlite_answers import AnswerStore
 from bot.adapters.sqlite_open import open_database
 from bot.cli import app
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core.forecast import Band, Forecast, ForecastBar
 from bot.core.market import Bar
 from bot.errors import EngineFailed, Refused

@@ -19,7 +19,7 @@ from backtest.replay import Run, hold, market_days, replay
 from backtest.score import Score, figures, score, sessions_a_year, worst
 from backtest.trades import trades_of
 from bot.adapters.twstock_signals import best_four_point
-from bot.config import load_config
+from bot.config_file import load_config
 from bot.core.decide import Rules
 
 START_TWD = 100_000_000

@@ -17,7 +17,7 @@ from markets import RULES
 from sweeps import sweep_config
 
 from backtest.sweep_space import drawn, rules_of, space_of, uniforms
-from bot.config import config_of
+from bot.config_file import config_of
 from bot.core.rule import KNOBS
 from bot.errors import ConfigError
 from bot.sweep_config import KnobRange

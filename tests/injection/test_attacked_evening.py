@@ -27,7 +27,8 @@ pytest.importorskip("torch")
 from tiny_llm import make_tiny_model
 
 from bot.adapters.llm_transformers import TransformersEngine
-from bot.config import Config, load_config
+from bot.config import Config
+from bot.config_file import load_config
 from bot.core import prompt
 from bot.core.decide import NO_SENTIMENT, decision_from
 from bot.core.forecast import Forecast, Sentiment
@@ -140,12 +141,12 @@ def _evening(box: Sandbox, config: Config, engine: KeptEngine, attacks: Sequence
         ports = dataclasses.replace(opened, engine=lambda: engine)
         box.move_to(at(MONDAY, "18:30"))
         assert run_due(ports, config) is None
-        runs = {run.stage: run for run in ports.journal.last_stages() if run.session == MONDAY}
+        runs = {run.stage: run for run in ports.journal.stages.last() if run.session == MONDAY}
         shape = {"past_sessions": config.model.past_sessions, "future_sessions": config.model.future_sessions}
         return Evening(
             forecasts=ports.market.forecasts(as_of=MONDAY, model=engine.model, **shape),
             inputs=_inputs(ports),
-            orders=tuple(one.order for one in ports.journal.orders() if one.order.decided == MONDAY),
+            orders=tuple(one.order for one in ports.journal.orders.select() if one.order.decided == MONDAY),
             scored={code: _scored(ports, config, engine, code) for code in CODES},
             sentiments={row["title"]: _sentiment(row) for row in ports.market.db["sentiments"].rows},
             outcomes={stage: run.outcome for stage, run in runs.items()},

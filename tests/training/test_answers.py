@@ -19,8 +19,10 @@ from tiny_runs import CUTS, MANIFEST, SESSIONS, mood_dataset, tiny_config, tune,
 from bot.cli import app  # noqa: E402
 from bot.errors import Refused  # noqa: E402
 from training.answers import answers_of, said  # noqa: E402
-from training.dataset import Record, Split, read_dataset, write_dataset  # noqa: E402
+from training.cuts import Split  # noqa: E402
+from training.dataset import read_dataset, write_dataset  # noqa: E402
 from training.evaluation import write_evaluation  # noqa: E402
+from training.records import Record  # noqa: E402
 
 
 def analysis(split: Split, at: int) -> tuple[Split, Record]:

@@ -19,22 +19,13 @@ from bot.config import TAIPEI
 from bot.core.forecast import Article
 from bot.core.prompt import LABELS
 from bot.errors import Refused
-from training.dataset import (
-    FORMS,
-    MANIFEST,
-    SPLITS,
-    Cuts,
-    Manifest,
-    Record,
-    cuts_of,
-    read_dataset,
-    read_records,
-    write_dataset,
-)
+from training.cuts import SPLITS, Cuts, cuts_of
+from training.dataset import MANIFEST, Manifest, read_dataset, write_dataset
 from training.dataset_job import Job, make_dataset
 from training.examples import Dated, mood_examples, mood_record
 from training.labelled import Corpus, Labelled, Removed, same_text
 from training.market_data import Headlines
+from training.records import FORMS, Record, read_records
 from training.windows import Window
 
 needs_bars = pytest.mark.skipif(not SHARED.exists(), reason="needs the real bars of ../shared/data")

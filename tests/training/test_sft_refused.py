@@ -21,7 +21,7 @@ from typer.testing import CliRunner  # noqa: E402
 from bot.adapters.model_store import sha256_of  # noqa: E402
 from bot.cli import app  # noqa: E402
 from bot.errors import Refused  # noqa: E402
-from training import loop, run_folder, sft  # noqa: E402
+from training import loop, run_folder, sft_checks  # noqa: E402
 from training.dataset import MANIFEST as DATASET  # noqa: E402
 from training.dataset import write_dataset  # noqa: E402
 
@@ -178,14 +178,14 @@ def test_auto_is_our_engine_wherever_it_can(
 ) -> None:
     pytest.importorskip("trl")
     asked = tiny_config(tmp_path, **{"engine": "auto", **knobs}).train
-    assert sft.pick_engine(asked, cuda=cuda, fusable=fusable) == engine
+    assert sft_checks.pick_engine(asked, cuda=cuda, fusable=fusable) == engine
 
 
 @pytest.mark.parametrize("method", ["qlora", "8bit"])
 def test_auto_is_unsloth_for_few_bits(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # as where everything is installed
     asked = tiny_config(tmp_path, engine="auto", method=method).train
-    assert sft.pick_engine(asked, cuda=True, fusable=True) == "unsloth"
+    assert sft_checks.pick_engine(asked, cuda=True, fusable=True) == "unsloth"
 
 
 @pytest.mark.parametrize("world", ["2"])
@@ -258,11 +258,11 @@ def test_no_room_on_the_disk(tmp_path: Path, data: Path, monkeypatch) -> None:
 def test_the_room_that_a_run_needs(tmp_path: Path) -> None:
     """Tiny: width 32, keys and values 16, inner 64, two layers; rank 4 on all seven projections."""
     knobs = tiny_config(tmp_path).train
-    shape = sft.shape_of(tmp_path / "models/tiny")
+    shape = sft_checks.shape_of(tmp_path / "models/tiny")
     sides = (32 + 32) * 2 + (32 + 16) * 2 + (32 + 64) * 3
-    assert sft.needed_bytes(knobs, shape) == 200_000_000 + 40 * 2 * 4 * sides
+    assert sft_checks.needed_bytes(knobs, shape) == 200_000_000 + 40 * 2 * 4 * sides
     weights = 2 * (32 * 32 * 2 + 32 * 16 * 2 + 32 * 64 * 3 + 2 * 32) + 32 + shape.vocab_size * 32
-    assert sft.needed_bytes(replace(knobs, method="full"), shape) == 200_000_000 + 40 * weights
+    assert sft_checks.needed_bytes(replace(knobs, method="full"), shape) == 200_000_000 + 40 * weights
 
 
 def test_two_processes_in_one_folder(tmp_path: Path) -> None:

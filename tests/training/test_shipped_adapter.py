@@ -17,7 +17,7 @@ def test_the_shipped_adapter_is_small_whole_and_made_of_what_may_be_passed_on() 
     told = read_adapter(ADAPTER)  # hashes every file
 
     assert sum(path.stat().st_size for path in ADAPTER.iterdir()) < MOST_BYTES
-    assert (told.mood, told.windows) == ("tuned", ((5, 5), (20, 5)))
+    assert (told.mood, told.windows) == ("tuned", ((5, 20), (20, 20)))
     assert "fpb" not in told.licence  # its licence forbids commercial use
 
 

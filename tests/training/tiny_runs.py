@@ -14,8 +14,10 @@ from tiny_llm import make_tiny_model
 
 from bot.config import TAIPEI, Config
 from bot.core import prompt
-from training.dataset import Cuts, Manifest, Record, Source, Split, write_dataset
+from training.cuts import Cuts, Split
+from training.dataset import Manifest, Source, write_dataset
 from training.examples import mood_record
+from training.records import Record
 from training.sft import Trained, run_sft
 
 SESSIONS = days(date(2024, 1, 1), 40)
