@@ -177,7 +177,7 @@ class ModelConfig:
     engine: Literal["transformers", "unsloth", "vllm", "openai", "naive"]
     style: Literal["codes", "seed"]
     samples: int
-    paths: int
+    paths: int | Literal["auto"]
     name: str
     folder: Path
     device: Literal["auto", "cpu", "cuda"]
@@ -197,8 +197,8 @@ class ModelConfig:
         _check_positive(self, "past_sessions", "future_sessions", "timeout_s")
         if not 1 <= self.samples <= MOST_SAMPLES:
             raise ValueError(f"`samples` must be between 1 and {MOST_SAMPLES}")
-        if self.paths and not 2 <= self.paths <= MOST_PATHS:  # noqa: PLR2004
-            raise ValueError(f"`paths` must be 0 (bands along the median alone) or between 2 and {MOST_PATHS}")
+        if isinstance(self.paths, int) and self.paths and not 2 <= self.paths <= MOST_PATHS:  # noqa: PLR2004
+            raise ValueError(f'`paths` must be "auto", 0 (along the median alone) or between 2 and {MOST_PATHS}')
         if self.style == "seed" and self.engine not in {"transformers", "unsloth"}:
             raise ValueError('`style` "seed" needs `engine` "transformers" or "unsloth"')
         if not 0 <= self.batch <= LARGEST_BATCH:

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import msgspec
 import torch
+import transformers  # noqa: F401  (the whole of it, before llm_loading's part: with that trl and unsloth were run on a GPU)
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars

@@ -106,8 +106,8 @@ def test_its_answers_have_a_name_of_their_own(folder: Path) -> None:
         return ChildEngine(told(folder, precision="float32", **model)).model
 
     names = {
-        name(style="codes", paths=0),
         name(style="codes"),
+        name(style="codes", paths=8),
         name(),
         name(samples=5),
         name(engine="unsloth"),
