@@ -135,7 +135,7 @@ def _stored(folder: Path, manifest: AdapterManifest, config: Config) -> Evaluati
     """
     from dataclasses import replace
 
-    from bot.adapters.adapter_store import WEIGHTS, engine_name, but_for_the_device
+    from bot.adapters.adapter_store import WEIGHTS, but_for_the_device, engine_name
     from training.evaluation import read_evaluation
 
     told = read_evaluation(folder)

@@ -20,7 +20,7 @@ from typing import IO, Final
 
 import msgspec
 
-from bot.adapters.adapter_store import engine_name, learned_columns, pin_adapter, but_for_the_device
+from bot.adapters.adapter_store import but_for_the_device, engine_name, learned_columns, pin_adapter
 from bot.adapters.engine_ways import require_engine
 from bot.adapters.llm_worker import (
     Answer,

@@ -26,13 +26,13 @@ from bot.adapters.adapter_store import (  # noqa: E402
     PROMOTED,
     WEIGHTS,
     adapter_folders,
+    but_for_the_device,
     check_base,
     engine_name,
     find_adapter,
     fingerprint,
     read_adapter,
     read_header,
-    but_for_the_device,
     write_adapter,
 )
 from bot.adapters.model_store import sha256_of, weights_sha256  # noqa: E402
