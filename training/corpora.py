@@ -116,8 +116,8 @@ def _fiqa(folder: Path) -> Corpus:
     """FiQA-SA headlines and posts, without the texts of the 235-row test set.
 
     Its licence stays unknown: the organisers' page (sites.google.com/view/fiqa) was not found to name one, and copies
-    on the Hugging Face hub disagree: TheFinAI/fiqa-sentiment-classification says MIT without a reason, pauri32/fiqa-2018
-    says nothing. Looked up in November 2026.
+    on the Hugging Face hub disagree: TheFinAI/fiqa-sentiment-classification says MIT without a reason,
+    pauri32/fiqa-2018 says nothing. Looked up in November 2026.
     """
     path = folder / "fiqa_test.jsonl"
     test = []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from bot.adapters.hidden_modules import hidden
+from bot.adapters.lean_transformers import AttentionInterface, AttentionMaskInterface
 from bot.adapters.llm_answer import Choice, quantile
 from bot.adapters.llm_batches import width_class
 from bot.adapters.llm_closes import (
@@ -25,10 +25,8 @@ from bot.adapters.llm_closes import (
 )
 from bot.core import prompt
 
-with hidden("sklearn", "scipy"):  # as in llm_loading
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.cache_utils import Cache, DynamicLayer
-    from transformers.masking_utils import sdpa_mask
+from transformers.cache_utils import Cache, DynamicLayer  # isort: skip  (after lean_transformers)
+from transformers.masking_utils import sdpa_mask  # isort: skip
 
 
 class Decoder:

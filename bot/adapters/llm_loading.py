@@ -14,18 +14,13 @@ from typing import Any, Final
 import torch
 
 from bot.adapters.engine_ways import auto_precision
-from bot.adapters.hidden_modules import hidden
+from bot.adapters.lean_transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from bot.adapters.llm_decoder import Decoder
 from bot.adapters.llm_fused import FusedDecoder
 from bot.adapters.llm_joined import can_fuse
 from bot.adapters.llm_lora import put_adapter, settle_adapter
 from bot.adapters.llm_unsloth import load_unsloth
 from bot.errors import Refused
-
-# transformers takes scikit-learn (and with it pandas) and scipy along where they are installed, for a measure and a
-# loss that no language model has: a quarter of the start of every process with a model, and 130 MB.
-with hidden("sklearn", "scipy"):
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 QUANTISED: Final = frozenset({"8bit", "4bit"})
 

@@ -109,7 +109,9 @@ def main() -> None:
 
 def _load(config: ModelConfig) -> Engine:
     """The engine that the configuration names."""
-    from transformers.utils import logging
+    import bot.adapters.lean_transformers  # noqa: F401  (before transformers)
+
+    from transformers.utils import logging  # isort: skip
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -81,8 +81,10 @@ def test_base_and_adapter_stand_side_by_side_on_days_that_neither_knows(told: di
     assert prices["unanswered"] == {BASE: 0, ADAPTER: 0}
     assert {BASE, ADAPTER, LAST_CLOSE, "drift", "BestFourPoint", GBM, LSTM} == set(prices["losses"])
     assert prices["losses"][BASE] != prices["losses"][ADAPTER]
-    assert told["base_model"].startswith("tiny@")
-    assert told["adapter_model"].startswith(told["base_model"] + "+night-3@")
+    weights, *ways = told["base_model"].split("+")
+    assert weights.startswith("tiny@")
+    adapted, adapter, *same = told["adapter_model"].split("+")
+    assert (adapted, adapter.partition("@")[0], same) == (weights, "night-3", ways)
     assert [part["horizon"] for part in prices["quality"]["horizons"]] == [1, 2]
 
 
