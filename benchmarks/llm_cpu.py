@@ -7,6 +7,7 @@ CPU seconds stand beside the wall's, as others may be using the cores. What the 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import random
 import sys
@@ -22,6 +23,7 @@ sys.path.insert(0, str(REPO))
 
 import torch  # noqa: E402
 
+from bot.adapters.engine_ways import USUAL_PATHS  # noqa: E402
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
 from bot.config_file import load_config  # noqa: E402
 from bot.core import prompt  # noqa: E402
@@ -48,6 +50,8 @@ def main() -> int:
     print(f"{len(moods)} headlines: {mood_s:.1f} s, {len(moods) / mood_s:.1f} a second, CPU {busy:.0f} s")
     goal_s = evening_s[PASTS[0]] + mood_s
     good = goal_s <= GOAL_S
+    along = TransformersEngine(dataclasses.replace(load_config(REPO / "config.toml").model, paths=USUAL_PATHS))
+    forecasts(along, PASTS[0], f", bands along {USUAL_PATHS} paths", beside=False)
     print(
         f"{'PASS' if good else 'FAIL'}: {STOCKS} forecasts {PASTS[0]}->{FUTURE} and {HEADLINES} headlines in "
         f"{goal_s:.1f} s, goal {GOAL_S:.0f} s"
@@ -55,16 +59,19 @@ def main() -> int:
     return 0 if good else 1
 
 
-def forecasts(engine: TransformersEngine, past: int) -> float:
-    """Seconds for an evening's forecasts of `past` bars, beside the peer's; both printed."""
+def forecasts(engine: TransformersEngine, past: int, words: str = "", *, beside: bool = True) -> float:
+    """Seconds for an evening's forecasts of `past` bars, `beside` the peer's; both printed."""
     questions = [question_of(random_bars(f"{2300 + at}", at, past)) for at in range(STOCKS)]
     engine.forecast(questions[:1])
     busy = time.process_time()
     answers, seconds = timed(lambda: engine.forecast(questions))
     busy = time.process_time() - busy
     print(
-        f"{len(answers)} forecasts {past}->{FUTURE}: {seconds:.1f} s, {seconds / STOCKS:.2f} s each, CPU {busy:.0f} s"
+        f"{len(answers)} forecasts {past}->{FUTURE}{words}: {seconds:.1f} s, {seconds / STOCKS:.2f} s each, "
+        f"CPU {busy:.0f} s"
     )
+    if not beside:
+        return float(seconds)
     peer_s = timed(lambda: generate(engine, questions[:PEER]))[1]
     print(
         f"  peer, transformers generate (greedy, no mask), {PEER} of them: {peer_s / PEER:.2f} s each, "

@@ -168,6 +168,12 @@ class HistoryConfig:
 LARGEST_BATCH: Final = 4_096  # more prompts than fit on any GPU at once
 MOST_SAMPLES: Final = 256
 MOST_PATHS: Final = 64
+UNSLOTH_PRECISIONS: Final = frozenset({"auto", "bf16"})
+
+
+def unsloth_refusal(precision: str) -> str:
+    """Why engine unsloth does not answer in `precision`: its own layers read past tokens in a way that is not ours."""
+    return f'`engine` "unsloth" answers in bf16: for `precision` "{precision}" take `engine` "transformers"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +183,7 @@ class ModelConfig:
     engine: Literal["transformers", "unsloth", "vllm", "openai", "naive"]
     style: Literal["codes", "seed"]
     samples: int
-    paths: int
+    paths: int | Literal["auto"]
     name: str
     folder: Path
     device: Literal["auto", "cpu", "cuda"]
@@ -197,10 +203,12 @@ class ModelConfig:
         _check_positive(self, "past_sessions", "future_sessions", "timeout_s")
         if not 1 <= self.samples <= MOST_SAMPLES:
             raise ValueError(f"`samples` must be between 1 and {MOST_SAMPLES}")
-        if self.paths and not 2 <= self.paths <= MOST_PATHS:  # noqa: PLR2004
-            raise ValueError(f"`paths` must be 0 (bands along the median alone) or between 2 and {MOST_PATHS}")
+        if isinstance(self.paths, int) and self.paths and not 2 <= self.paths <= MOST_PATHS:  # noqa: PLR2004
+            raise ValueError(f'`paths` must be "auto", 0 (along the median alone) or between 2 and {MOST_PATHS}')
         if self.style == "seed" and self.engine not in {"transformers", "unsloth"}:
             raise ValueError('`style` "seed" needs `engine` "transformers" or "unsloth"')
+        if self.engine == "unsloth" and self.precision not in UNSLOTH_PRECISIONS:
+            raise ValueError(unsloth_refusal(self.precision))
         if not 0 <= self.batch <= LARGEST_BATCH:
             raise ValueError(f"`batch` must be between 0 (as suits the machine) and {LARGEST_BATCH:,}")
 

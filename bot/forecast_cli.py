@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +37,9 @@ def forecast(  # noqa: PLR0917
     data: Annotated[
         Path | None, typer.Option("--data", "--prices", help="Bars from this folder of CODE.csv files, not the store.")
     ] = None,
+    paths: Annotated[
+        int | None, typer.Option(min=0, help="Read the band along so many paths; 0: along the median alone.")
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the K-line into FILE.html or FILE.png.")
     ] = None,
@@ -51,7 +55,7 @@ def forecast(  # noqa: PLR0917
     from bot.forecast_view import facts, table_of
     from bot.universe import load_universe
 
-    config = load_config(context.obj)
+    config = _along(load_config(context.obj), paths)
     until = _day(as_of)
     if plot is not None:
         check_plot(plot)
@@ -87,6 +91,24 @@ def sentiment(
 
     config = load_config(context.obj)
     print_sentiment(config.model, config.news, read_titles(texts or [], file), as_json=as_json)
+
+
+def _along(config: Config, paths: int | None) -> Config:
+    """`config` with `paths` for the band. Where neither says how many, one question has time for the usual ones.
+
+    Raises:
+        Refused: so many there can't be.
+    """
+    from bot.adapters.engine_ways import USUAL_PATHS
+
+    if paths is None:
+        if config.model.paths != "auto":
+            return config
+        paths = USUAL_PATHS
+    try:
+        return replace(config, model=replace(config.model, paths=paths))
+    except ValueError as wrong:
+        raise Refused(str(wrong)) from wrong
 
 
 def _answer(

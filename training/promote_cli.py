@@ -135,14 +135,14 @@ def _stored(folder: Path, manifest: AdapterManifest, config: Config) -> Evaluati
     """
     from dataclasses import replace
 
-    from bot.adapters.adapter_store import WEIGHTS, engine_name, without_precision
+    from bot.adapters.adapter_store import WEIGHTS, but_for_the_device, engine_name
     from training.evaluation import read_evaluation
 
     told = read_evaluation(folder)
     if told.weights_sha256 != manifest.sha256[WEIGHTS]:
         raise Refused(f"{folder} is an evaluation of other weights than {manifest.name}'s: evaluate it anew")
     now = engine_name(replace(config.model, adapter=""))
-    if without_precision(told.base_model) != without_precision(now):
+    if but_for_the_device(told.base_model) != but_for_the_device(now):
         raise Refused(f"{folder} is an evaluation beside {told.base_model}, the config means {now}: evaluate it anew")
     return told
 

@@ -253,15 +253,15 @@ def engine_name(config: ModelConfig, device: str = "") -> str:
     name = f"{config.name}@{weights[:12]}:{precision_of(config, device)}"
     adapter = find_adapter(config)
     if adapter is None:
-        return name + way_tag(config)
+        return name + way_tag(config, device)
     manifest = read_adapter(adapter)
     _check_base_sha256(manifest, weights, path.name)
-    return name + adapter_tag(manifest) + way_tag(config)
+    return name + adapter_tag(manifest) + way_tag(config, device)
 
 
-def without_precision(name: str) -> str:
-    """An engine's name with all but its float32 or bf16: what runs, and not how exactly it computes."""
-    return re.sub(r"(@[0-9a-f]{12}):(?:float32|bf16)\b", r"\1", name)
+def but_for_the_device(name: str) -> str:
+    """An engine's name without what "auto" hangs on the device: float32 or bf16, and bands along paths or not."""
+    return re.sub(r"\+p\d+$", "", re.sub(r"(@[0-9a-f]{12}):(?:float32|bf16)\b", r"\1", name))
 
 
 # --- checks --------------------------------------------------------------------------------------------------------

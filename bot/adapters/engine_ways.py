@@ -13,7 +13,10 @@ from bot.errors import Refused
 _NEEDS: Final = {"vllm": ("vllm", "vllm"), "unsloth": ("unsloth", "gpu")}
 
 
-def way_tag(config: ModelConfig) -> str:
+USUAL_PATHS: Final = 8  # on CUDA: coverage was measured with as many (docs/bands.md)
+
+
+def way_tag(config: ModelConfig, device: str = "") -> str:
     """What the name of a local model gets where its answers are made otherwise than by our own decoder.
 
     The same weights forecast otherwise through sampling, in free text, or with another library's kernels, and say less
@@ -25,8 +28,18 @@ def way_tag(config: ModelConfig) -> str:
         return f"{engine}+seed{samples}"
     if config.engine == "vllm":
         return engine
-    paths = f"+p{config.paths}" if config.paths else ""
+    count = paths_of(config, device)
+    paths = f"+p{count}" if count else ""
     return f"{engine}{paths}" if config.bands else f"{engine}+nobands"
+
+
+def paths_of(config: ModelConfig, device: str = "") -> int:
+    """Along how many paths `config` means bands to be read; `device` as in `precision_of`. Imports no torch."""
+    if not config.bands:
+        return 0
+    if config.paths != "auto":
+        return config.paths
+    return USUAL_PATHS if _device_of(config, device) == "cuda" else 0
 
 
 def precision_of(config: ModelConfig, device: str = "") -> str:
@@ -36,10 +49,15 @@ def precision_of(config: ModelConfig, device: str = "") -> str:
     """
     if config.precision != "auto":
         return config.precision
+    return auto_precision(_device_of(config, device))
+
+
+def _device_of(config: ModelConfig, device: str) -> str:
+    """The `device` that is known, the one in `config`, or the one that the machine's signs say: "cuda" or "cpu"."""
     if config.engine in _NEEDS:  # both run on CUDA only
-        return "bf16"
+        return "cuda"
     wanted = device or config.device
-    return auto_precision(("cuda" if cuda_here() else "cpu") if wanted == "auto" else wanted)
+    return ("cuda" if cuda_here() else "cpu") if wanted == "auto" else wanted
 
 
 def auto_precision(device: str) -> str:

@@ -20,7 +20,7 @@ from typing import IO, Final
 
 import msgspec
 
-from bot.adapters.adapter_store import engine_name, learned_columns, pin_adapter, without_precision
+from bot.adapters.adapter_store import but_for_the_device, engine_name, learned_columns, pin_adapter
 from bot.adapters.engine_ways import require_engine
 from bot.adapters.llm_worker import (
     Answer,
@@ -243,7 +243,7 @@ def _check_loaded(ready: Answer, model: str) -> None:
     """Refuse a child that answers for other weights than those it was started for, or in another precision."""
     if isinstance(ready, Ready) and ready.model == model:
         return
-    if isinstance(ready, Ready) and without_precision(ready.model) == without_precision(model):
+    if isinstance(ready, Ready) and but_for_the_device(ready.model) == but_for_the_device(model):
         raise Refused(
             f"{model}: torch finds another device here than this machine's signs say, and loaded {ready.model}: "
             'set model.device to "cpu" or "cuda" in config.toml'

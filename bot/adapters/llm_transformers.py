@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bot.adapters.adapter_store import engine_name, find_adapter, read_adapter_manifest
+from bot.adapters.engine_ways import paths_of
 from bot.adapters.llm_answer import Choice, answer_choices, fill_answer, label_ids
 from bot.adapters.llm_batches import in_batches, steady_batches
 from bot.adapters.llm_closes import close_codes
@@ -61,7 +62,7 @@ class TransformersEngine:
         self._tuned = adapter is not None and adapter.mood == "tuned"
         self._tokenizer = load_tokenizer(path)
         self._choices = answer_choices(self._tokenizer)
-        self._paths = config.paths if config.bands else 0
+        self._paths = paths_of(config, device)
         self._mood_labels = label_ids(self._tokenizer)
         self._batch = config.batch or USUAL_BATCH[device]
         weights = load_model(path, device, config.precision, folder, through=config.engine)

@@ -109,7 +109,8 @@ def main() -> None:
 
 def _load(config: ModelConfig) -> Engine:
     """The engine that the configuration names."""
-    import bot.adapters.lean_transformers  # noqa: F401  (before transformers)
+    if config.engine == "transformers":  # vLLM and unsloth get the whole of it: with that they ran on a GPU
+        import bot.adapters.lean_transformers  # noqa: F401  (before transformers)
 
     from transformers.utils import logging  # isort: skip
 

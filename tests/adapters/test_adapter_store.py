@@ -26,13 +26,13 @@ from bot.adapters.adapter_store import (  # noqa: E402
     PROMOTED,
     WEIGHTS,
     adapter_folders,
+    but_for_the_device,
     check_base,
     engine_name,
     find_adapter,
     fingerprint,
     read_adapter,
     read_header,
-    without_precision,
     write_adapter,
 )
 from bot.adapters.model_store import sha256_of, weights_sha256  # noqa: E402
@@ -294,15 +294,18 @@ def test_the_engines_name_tells_base_precision_and_adapter(models: Path, base: P
     weights = weights_sha256(base)[:12]
     manifest = read_adapter(models / "adapters/mine")
 
-    assert engine_name(model_config(models, device="cpu")) == f"tiny@{weights}:float32+p8"
+    assert engine_name(model_config(models, device="cpu")) == f"tiny@{weights}:float32"
     assert engine_name(model_config(models, device="cuda")) == f"tiny@{weights}:bf16+p8"
     assert engine_name(model_config(models, device="cuda", precision="float32")) == f"tiny@{weights}:float32+p8"
-    assert engine_name(model_config(models, device="cpu", precision="bf16")) == f"tiny@{weights}:bf16+p8"
-    assert engine_name(model_config(models, precision="4bit")) == f"tiny@{weights}:4bit+p8"
+    assert engine_name(model_config(models, device="cpu", precision="bf16")) == f"tiny@{weights}:bf16"
+    assert engine_name(model_config(models, precision="4bit")) == f"tiny@{weights}:4bit"
     name = engine_name(model_config(models, adapter="mine", device="cpu"))
-    assert name == f"tiny@{weights}:float32+mine@{fingerprint(manifest)}+p8"
+    assert name == f"tiny@{weights}:float32+mine@{fingerprint(manifest)}"
     assert engine_name(model_config(models, adapter="mine", device="cpu", merge=False)) == name
-    assert engine_name(model_config(models, adapter="mine", device="cpu", paths=0)) == name.removesuffix("+p8")
+    assert engine_name(model_config(models, adapter="mine", device="cpu", paths=8)) == f"{name}+p8"
+    on_a_gpu = engine_name(model_config(models, adapter="mine", device="cuda"))
+    assert on_a_gpu == name.replace("float32", "bf16") + "+p8"
+    assert engine_name(model_config(models, adapter="mine", device="cuda", paths=0)) == on_a_gpu.removesuffix("+p8")
 
 
 @pytest.mark.parametrize(
@@ -313,10 +316,12 @@ def test_the_engines_name_tells_base_precision_and_adapter(models: Path, base: P
         ("tiny@0123456789ab:4bit", "tiny@0123456789ab:bf16", False),
         ("tiny@0123456789ab:bf16", "tiny@ba9876543210:bf16", False),
         ("tiny@0123456789ab:bf16+vllm", "tiny@0123456789ab:bf16", False),
+        ("tiny@0123456789ab:bf16+news@77ab01c2d3e4+p8", "tiny@0123456789ab:float32+news@77ab01c2d3e4", True),
+        ("tiny@0123456789ab:bf16+p8@77ab01c2d3e4", "tiny@0123456789ab:bf16", False),  # an adapter called so
     ],
 )
 def test_what_runs_is_the_same_in_float32_and_bf16(one: str, other: str, same: bool) -> None:
-    assert (without_precision(one) == without_precision(other)) is same
+    assert (but_for_the_device(one) == but_for_the_device(other)) is same
 
 
 # --- the commands --------------------------------------------------------------------------------------------------

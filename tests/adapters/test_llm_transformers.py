@@ -102,6 +102,25 @@ def test_a_tokenizer_that_lacks_one_number_is_refused() -> None:
 # --- bands ---------------------------------------------------------------------------------------------------------
 
 
+def test_bands_along_paths_leave_the_forecast_as_it_is_and_do_not_depend_on_neighbours(folder: Path) -> None:
+    asked = [question(), question(symbol="0050", future=5), question(past=9, future=5), question(past=6, future=1)]
+    median = engine_on(folder).forecast(asked)
+    engine = engine_on(folder, paths=4, batch=7)
+
+    told = engine.forecast(asked)
+
+    assert engine.model == f"{median[0].model}+p4"
+    for one, plain, which in zip(told, median, asked, strict=True):
+        assert (one.bars, one.tokens) == (plain.bars, plain.tokens)
+        assert len(one.bands) == which.future_sessions
+        assert all(band.low <= bar.close <= band.high for band, bar in zip(one.bands, one.bars, strict=True))
+        [alone] = engine.forecast([which])
+        assert alone.bands == one.bands
+        assert alone.p_up == pytest.approx(one.p_up, abs=0.002)
+    assert told[3].bands == median[3].bands  # after one session there is one way only
+    assert told[1].bands != median[1].bands
+
+
 def test_a_forecast_carries_bands_and_p_up_and_is_the_same_without_them(
     folder: Path, engine: TransformersEngine
 ) -> None:
@@ -230,7 +249,7 @@ def test_the_forecast_names_the_weights_the_question_and_the_days(engine: Transf
 
     assert told
     assert told.model == engine.model
-    assert re.fullmatch(r"tiny@[0-9a-f]{12}:float32\+p8", told.model)
+    assert re.fullmatch(r"tiny@[0-9a-f]{12}:float32", told.model)
     assert (told.symbol, told.as_of, told.past_sessions) == ("2330", asked.as_of, 4)
     assert re.fullmatch("[0-9a-f]{64}", told.prompt_sha256)
 

@@ -141,8 +141,8 @@ def test_one_store_keeps_the_answers_of_two_precisions_apart(models: Path, tmp_p
     assert made == len(QUESTIONS)
     half, made_again = told_by(models, store, precision="bf16")
     assert made_again == len(QUESTIONS)  # none of float32's was taken for it
-    assert {one.model.partition(":")[2] for one in whole} == {"float32+p8"}
-    assert {one.model.partition(":")[2] for one in half} == {"bf16+p8"}
+    assert {one.model.partition(":")[2] for one in whole} == {"float32"}
+    assert {one.model.partition(":")[2] for one in half} == {"bf16"}
     assert told_by(models, store, precision="float32") == (whole, 0)  # each finds its own
     assert told_by(models, store, precision="bf16") == (half, 0)
     assert store.db["answers"].count == 2 * len(QUESTIONS)
@@ -170,9 +170,7 @@ def test_a_guess_that_torch_contradicts_is_refused_and_stores_nothing(
     monkeypatch.setattr(engine_ways, "cuda_here", lambda: True)  # the child reads the true signs
     store = AnswerStore(open_database(tmp_path / "x.db"))
     engine = ChildEngine(on_this_machine(models, device="auto"))
-    with pytest.raises(
-        Refused, match=r'tiny@[0-9a-f]{12}:bf16\+p8: torch finds .*:float32\+p8: set model.device to "cpu"'
-    ):
+    with pytest.raises(Refused, match=r'tiny@[0-9a-f]{12}:bf16\+p8: torch finds .*:float32: set model.device to "cpu"'):
         ask_once(QUESTIONS, engine, store, by="store", now=lambda: at(THURSDAY))
     assert engine.pid is None
     assert store.db["answers"].count == 0
