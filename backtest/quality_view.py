@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from backtest.day_bootstrap import Share
 from backtest.forecast_quality import NOMINAL, Horizon, Quality, Scores, p_words
+from bot.forecast_view import along_the_median
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,6 +31,8 @@ def lines_of(judged: Judged) -> Iterator[Table | str]:
     if judged.seen.horizons:
         yield from _tables(judged.seen, f"the model may know these days (trained until {judged.trained_until})")
     yield from HOW
+    if along_the_median(judged.model) and any(part.horizon > 1 for part in judged.clean.horizons):
+        yield "bands read along the median alone are too narrow after the first session: model.paths, docs/bands.md"
     if judged.clean.left_out + judged.seen.left_out:
         yield f"{judged.clean.left_out + judged.seen.left_out:,} cases without a baseline (too young a stock) left out"
     yield judged.verdict

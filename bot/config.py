@@ -167,6 +167,7 @@ class HistoryConfig:
 
 LARGEST_BATCH: Final = 4_096  # more prompts than fit on any GPU at once
 MOST_SAMPLES: Final = 256
+LEAST_PATHS: Final = 4  # two and three can't lie as far apart as independent steps: their variance is 0.3 to 2 times it
 MOST_PATHS: Final = 64
 UNSLOTH_PRECISIONS: Final = frozenset({"auto", "bf16"})
 
@@ -203,8 +204,9 @@ class ModelConfig:
         _check_positive(self, "past_sessions", "future_sessions", "timeout_s")
         if not 1 <= self.samples <= MOST_SAMPLES:
             raise ValueError(f"`samples` must be between 1 and {MOST_SAMPLES}")
-        if isinstance(self.paths, int) and self.paths and not 2 <= self.paths <= MOST_PATHS:  # noqa: PLR2004
-            raise ValueError(f'`paths` must be "auto", 0 (along the median alone) or between 2 and {MOST_PATHS}')
+        if isinstance(self.paths, int) and self.paths and not LEAST_PATHS <= self.paths <= MOST_PATHS:
+            told = f"0 (along the median alone) or between {LEAST_PATHS} and {MOST_PATHS}"
+            raise ValueError(f'`paths` must be "auto", {told}')
         if self.style == "seed" and self.engine not in {"transformers", "unsloth"}:
             raise ValueError('`style` "seed" needs `engine` "transformers" or "unsloth"')
         if self.engine == "unsloth" and self.precision not in UNSLOTH_PRECISIONS:

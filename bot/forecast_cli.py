@@ -50,6 +50,7 @@ def forecast(  # noqa: PLR0917
 
     from bot.chart_colours import colours_of
     from bot.config_file import load_config
+    from bot.core.prompt import CONTEXT_LINES
     from bot.find_company import find_company
     from bot.forecast_plot import check_plot, write_plot
     from bot.forecast_view import facts, table_of
@@ -57,6 +58,8 @@ def forecast(  # noqa: PLR0917
 
     config = _along(load_config(context.obj), paths)
     until = _day(as_of)
+    if len(said or ()) > CONTEXT_LINES:
+        raise Refused(f"{len(said or ())} times --context: {CONTEXT_LINES} are told at most")
     if plot is not None:
         check_plot(plot)
     asked = find_company(company, load_universe(config.universe))
@@ -97,14 +100,19 @@ def _along(config: Config, paths: int | None) -> Config:
     """`config` with `paths` for the band. Where neither says how many, one question has time for the usual ones.
 
     Raises:
-        Refused: so many there can't be.
+        Refused: so many there can't be, or what the config means reads no bands along paths.
     """
     from bot.adapters.engine_ways import USUAL_PATHS
 
+    told = config.model
     if paths is None:
-        if config.model.paths != "auto":
+        if told.paths != "auto":
             return config
         paths = USUAL_PATHS
+    elif not told.bands:
+        raise Refused("--paths: the config asks for no bands (model.bands = false)")
+    elif told.engine not in {"transformers", "unsloth"} or told.style != "codes":
+        raise Refused(f'--paths: engine "{told.engine}" in style "{told.style}" reads no bands along paths')
     try:
         return replace(config, model=replace(config.model, paths=paths))
     except ValueError as wrong:

@@ -132,6 +132,8 @@ def test_from_the_store_the_same(folder: Path, run: Run) -> None:
         (["2330", "--past", "2", "--plot", "x.pdf"], "as .html or .png"),
         (["2330", "--past", "2", "--plot", "no/such/x.html"], "no such folder"),
         (["2317", "--past", "2"], "no bars of 2317"),
+        (["2330", "--paths", "8"], 'engine "naive" in style "codes" reads no bands along paths'),
+        (["2330", *(f"--context={at}" for at in range(6))], "6 times --context: 5 are told at most"),
     ],
 )
 def test_what_cannot_be_is_one_line(run: Run, words: list[str], line: str) -> None:

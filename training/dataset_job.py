@@ -171,6 +171,11 @@ def _corpora(job: Job) -> tuple[list[Corpus], dict[str, int]]:
     """The corpora that were asked for, and the user's own as the last; and how often each is to be read, by name."""
     loaded = [load_as(name, job.texts) for name in job.corpora]
     found = [corpus for corpus, _ in loaded]
+    for part in found:
+        if sum(corpus.name == part.name for corpus in found) > 1:
+            raise Refused(f"--corpora names {part.name} twice: `{part.name}*2` reads it twice, and tests on it once")
+    if any(corpus.name == "own" for corpus in found) and any(corpus.name.startswith("own_") for corpus in found):
+        raise Refused("--corpora: own holds own_zh and own_en already")
     if job.labelled and job.labelled_test:
         columns = {"text": job.text_column, "label": job.label_column}
         train, test = (read_labelled(path, **columns) for path in (job.labelled, job.labelled_test))

@@ -136,6 +136,7 @@ def _stored(folder: Path, manifest: AdapterManifest, config: Config) -> Evaluati
     from dataclasses import replace
 
     from bot.adapters.adapter_store import WEIGHTS, but_for_the_device, engine_name
+    from bot.forecast_view import along_the_median
     from training.evaluation import read_evaluation
 
     told = read_evaluation(folder)
@@ -144,6 +145,8 @@ def _stored(folder: Path, manifest: AdapterManifest, config: Config) -> Evaluati
     now = engine_name(replace(config.model, adapter=""))
     if but_for_the_device(told.base_model) != but_for_the_device(now):
         raise Refused(f"{folder} is an evaluation beside {told.base_model}, the config means {now}: evaluate it anew")
+    if along_the_median(told.base_model) != along_the_median(now):
+        typer.echo(f"note: judged by the bands of {told.base_model}, the config means {now} (docs/bands.md)", err=True)
     return told
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from bot.adapters.engine_ways import precision_of, way_tag
+from bot.adapters.engine_ways import USUAL_PATHS, precision_of, way_tag
 from bot.adapters.model_store import find_model, sha256_of, weights_sha256
 from bot.config import ModelConfig
 from bot.core.prompt import COLUMNS, FIELDS, LANGUAGE
@@ -260,8 +260,8 @@ def engine_name(config: ModelConfig, device: str = "") -> str:
 
 
 def but_for_the_device(name: str) -> str:
-    """An engine's name without what "auto" hangs on the device: float32 or bf16, and bands along paths or not."""
-    return re.sub(r"\+p\d+$", "", re.sub(r"(@[0-9a-f]{12}):(?:float32|bf16)\b", r"\1", name))
+    """An engine's name without what "auto" hangs on the device: float32 or bf16, and bands along USUAL_PATHS or not."""
+    return re.sub(rf"\+p{USUAL_PATHS}$", "", re.sub(r"(@[0-9a-f]{12}):(?:float32|bf16)\b", r"\1", name))
 
 
 # --- checks --------------------------------------------------------------------------------------------------------

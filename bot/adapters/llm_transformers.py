@@ -164,7 +164,12 @@ class TransformersEngine:
     ) -> tuple[Tensor, Tensor | None]:
         """What is chosen for each prompt on each way, the median first, and, for bands, the closes' distributions."""
         if self._config.bands:
-            return self._decoder.tell(prefix, prompts, choices, ways_of(self._paths, sessions))
+            ways = ways_of(self._paths, sessions)
+            # The fused decoder makes its own batches of ways; elsewhere `batch` counts each of them too.
+            most = len(ways) if isinstance(self._decoder, FusedDecoder) else self._batch
+            parts = [ways[at : at + most] for at in range(0, len(ways), most)]
+            told = [self._decoder.tell(prefix, prompts, choices, part) for part in parts]
+            return torch.cat([picks for picks, _ in told], dim=1), torch.cat([closes for _, closes in told], dim=1)
         return torch.tensor(self._decoder.choose(prefix, prompts, choices))[:, None], None
 
     def _label_scores(self, titles: Sequence[str]) -> Tensor:

@@ -14,6 +14,7 @@ from bot.core.portfolio import Portfolio, as_if_bought, unsettled_twd
 from bot.core.rule import FORECAST_EDGE
 from bot.core.sessions import LONGEST_BREAK_DAYS, next_session, sessions_since
 from bot.exrights_fetch import known_events
+from bot.forecast_view import along_the_median
 from bot.moods import evening_moods
 from bot.stages.stage import Outcome, Ports
 from bot.strategies.registry import find_strategy
@@ -51,7 +52,22 @@ def _held_back(session: date, ports: Ports, config: Config) -> str:
         return ""
     told = [f"{symbol} {why}" for symbol, why in held_back(inputs).items()]
     more = f" and {len(told) - TOLD_BACK} more" if len(told) > TOLD_BACK else ""
-    return f"; not bought: {', '.join(told[:TOLD_BACK])}{more}" if told else ""
+    back = f"; not bought: {', '.join(told[:TOLD_BACK])}{more}" if told else ""
+    return back + _too_sure(session, ports, config)
+
+
+def _too_sure(session: date, ports: Ports, config: Config) -> str:
+    """In words, that the bands which the rule goes by are too narrow; "" where they are not, or there are none."""
+    window = config.model
+    model = ports.market.model_of(session, window.past_sessions, window.future_sessions)
+    if model is None or window.future_sessions == 1 or not along_the_median(model):
+        return ""
+    told = ports.market.forecasts(
+        as_of=session, model=model, past_sessions=window.past_sessions, future_sessions=window.future_sessions
+    )
+    if not any(one.bands for one in told.values()):
+        return ""
+    return "; bands and P(up) were read along the median alone and are too sure: set model.paths (docs/bands.md)"
 
 
 def _held_sessions(session: date, held: Portfolio, ports: Ports) -> dict[str, int]:

@@ -317,6 +317,7 @@ def test_the_engines_name_tells_base_precision_and_adapter(models: Path, base: P
         ("tiny@0123456789ab:bf16", "tiny@ba9876543210:bf16", False),
         ("tiny@0123456789ab:bf16+vllm", "tiny@0123456789ab:bf16", False),
         ("tiny@0123456789ab:bf16+news@77ab01c2d3e4+p8", "tiny@0123456789ab:float32+news@77ab01c2d3e4", True),
+        ("tiny@0123456789ab:bf16+p2", "tiny@0123456789ab:bf16+p8", False),  # asked for, not "auto": other bands
         ("tiny@0123456789ab:bf16+p8@77ab01c2d3e4", "tiny@0123456789ab:bf16", False),  # an adapter called so
     ],
 )

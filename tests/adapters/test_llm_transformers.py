@@ -121,6 +121,27 @@ def test_bands_along_paths_leave_the_forecast_as_it_is_and_do_not_depend_on_neig
     assert told[1].bands != median[1].bands
 
 
+def test_a_batch_counts_every_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    feed = Decoder._feed
+
+    def fed(self: Decoder, reading: Any, ids: Any) -> Any:
+        read.append(len(ids))
+        return feed(self, reading, ids)
+
+    monkeypatch.setattr(Decoder, "_feed", fed)
+    [whole] = engine_on(folder, paths=8).forecast([question()])
+    assert max(read) == 9
+    read.clear()
+    [one] = engine_on(folder, paths=8, batch=2).forecast([question()])
+
+    assert max(read) == 2
+    assert whole is not None
+    assert one is not None
+    assert (one.bars, one.bands) == (whole.bars, whole.bands)
+    assert one.p_up == pytest.approx(whole.p_up, abs=0.002)
+
+
 def test_a_forecast_carries_bands_and_p_up_and_is_the_same_without_them(
     folder: Path, engine: TransformersEngine
 ) -> None:

@@ -467,6 +467,8 @@ def test_context_tells_headlines_of_the_days_before_and_none_from_the_evening_af
         (Job(out=Path("new"), windows=WINDOWS, columns=("open", "close")), "in this order"),
         (Job(out=Path("new"), windows=WINDOWS, embargo=5), "shorter than the longest answer, 20 sessions"),
         (Job(out=Path("new"), corpora=("tfns",)), "corpus tfns: say with --texts"),
+        (Job(out=Path("new"), corpora=("own", "own*2")), "names own twice"),
+        (Job(out=Path("new"), corpora=("own_zh", "own")), "own holds own_zh and own_en already"),
         (Job(out=Path("new"), labelled=Path("x.csv")), "--labelled and --labelled-test go together"),
         (Job(out=Path("new"), windows=WINDOWS, data=Path("absent")), "no such folder of bars"),
     ],
