@@ -33,7 +33,7 @@ types: $(INSTALLED)
 check: test
 
 bench: $(INSTALLED) $(MODEL)  ## our figures, each beside a peer in the same run
-	for script in $(filter-out %_gpu.py benchmarks/llm_steady.py benchmarks/llm_answers.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out %_gpu.py benchmarks/llm_steady.py benchmarks/llm_answers.py benchmarks/real_questions.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 
 fuzz: $(INSTALLED)        ## 100,000 broken price answers, with a seed of its own
 	$(BIN)/python tests/price_fuzz.py --count 100000

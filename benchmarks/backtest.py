@@ -10,6 +10,7 @@ Run: .venv/bin/python benchmarks/backtest.py   (needs ../shared/data and the ext
 
 from __future__ import annotations
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -190,10 +191,14 @@ def memory() -> None:
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        {"table": table, "linear": linear, "memory": memory}[sys.argv[1]]()
+    parts = {"table": table, "linear": linear, "memory": memory}
+    told = argparse.ArgumentParser(description=__doc__)
+    told.add_argument("part", nargs="?", choices=parts, help="one of them, in this process; else all")
+    asked = told.parse_args()
+    if asked.part:
+        parts[asked.part]()
         return
-    for part in ("table", "linear", "memory"):  # a process each: their memory is their own
+    for part in parts:  # a process each: their memory is their own
         subprocess.run([sys.executable, __file__, part], check=True)
 
 

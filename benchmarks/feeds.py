@@ -8,6 +8,7 @@ Run: make bench, or .venv/bin/python benchmarks/feeds.py
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import sqlite3
@@ -131,6 +132,7 @@ def read_day_answers() -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     check_ten_years()
     with tempfile.TemporaryDirectory() as name:
         store_an_evening(Path(name))

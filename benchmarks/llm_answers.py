@@ -28,15 +28,12 @@ sys.path.insert(0, str(REPO))
 
 from transformers.utils.logging import disable_progress_bar  # noqa: E402
 
-from backtest.forecast_cases import Market  # noqa: E402
+from benchmarks.real_questions import PRICES, draw  # noqa: E402
 from bot.config import Config  # noqa: E402
 from bot.config_file import load_config  # noqa: E402
 from bot.core.answer_check import answer_faults  # noqa: E402
-from bot.known_bars import read_known  # noqa: E402
-from bot.ports import Company, Question  # noqa: E402
-from bot.universe import owners_companies  # noqa: E402
+from bot.ports import Question  # noqa: E402
 
-PRICES = REPO.parent / "shared/data/prices"
 WINDOWS = {(1, 1): 0.72, (5, 5): 0.252, (20, 5): 0.025, (60, 20): 0.003}  # past, future: share of the questions
 AT_ONCE = 82  # questions handed to the engine together, so that progress shows
 
@@ -73,7 +70,9 @@ def main() -> int:
     if asked.paths is not None:
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, paths=asked.paths))
     disable_progress_bar()
-    questions = draw(config, max(asked.count, 2 * len(TWINS)), asked.seed)
+    dice = random.Random(asked.seed)
+    windows = dice.choices([*WINDOWS], [*WINDOWS.values()], k=max(asked.count, 2 * len(TWINS)))
+    questions = draw(config, windows, dice)
     began = time.perf_counter()
     good = ask(config, "the small model", questions[::2])
     for place, twin in enumerate(TWINS):
@@ -82,24 +81,6 @@ def main() -> int:
     seconds = time.perf_counter() - began
     print(f"{'PASS' if good else 'FAIL'}: {len(questions)} forecasts, seed {asked.seed}, {seconds:.0f} s in all")
     return 0 if good else 1
-
-
-def draw(config: Config, count: int, seed: int) -> list[Question]:
-    """Questions about real stocks and days, in the prices of their day, without a stock's first and last windows."""
-    dice = random.Random(seed)
-    known = read_known(config, PRICES)
-    market = Market.of(known.bars, known.events)
-    companies = {one.symbol: one for one in owners_companies()}
-    symbols = sorted(known.bars)
-    kinds = dice.choices([*WINDOWS], [*WINDOWS.values()], k=count)
-    found = []
-    for past, future in kinds:
-        symbol = dice.choice(symbols)
-        place = dice.randrange(past - 1, len(known.bars[symbol]))
-        company = companies.get(symbol, Company(symbol=symbol, name=symbol, board="twse"))
-        bars, _ = market.around(symbol, place, past, 0)
-        found.append(Question(company=company, bars=tuple(bars), future_sessions=future))
-    return found
 
 
 def ask(config: Config, name: str, questions: Sequence[Question]) -> bool:

@@ -6,6 +6,7 @@ CPU seconds stand beside the wall's, as others may be using the cores. What the 
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import os
 import random
@@ -36,6 +37,7 @@ GOAL_S = 60.0  # for both together, on two quiet cores with the small model
 
 def main() -> int:
     """Load, time and print; the peer runs in the same process on the same weights. 1 when the goal is missed."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     engine, load_s = timed(lambda: TransformersEngine(load_config(REPO / "config.toml").model))
     print(f"{engine.model}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; loaded in {load_s:.1f} s")

@@ -1,10 +1,12 @@
 """Is an answer the same alone and in a batch, and with its adapter merged or kept beside the weights? By precision.
 
-Questions are windows of real bars (../shared/data/prices), headlines those of llm_cpu.py. A forecast has flipped when
+Questions are windows of real bars (../shared/data/prices; seeded walks where that folder is absent), headlines those of
+llm_cpu.py. A forecast has flipped when
 any price or band of it differs, a headline when its label does. Exits with 1 where a rate reaches 0.5 %. What the
 precision itself changes is printed too, and not judged.
 
     python benchmarks/llm_steady.py                         # the small model on a CPU, minutes
+    python benchmarks/llm_steady.py --adapter training/adapters/smollm2-135m-tw
     python benchmarks/llm_steady.py --questions 2000 --alone 400 --past 20 --future 5    # on a GPU
 """
 
@@ -16,6 +18,7 @@ import gc
 import importlib.util
 import logging
 import os
+import random
 import statistics
 import sys
 import tempfile
@@ -30,20 +33,22 @@ REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
 
 import torch  # noqa: E402
-from llm_cpu import PRICES, headlines, question_of, random_bars, real_bars  # noqa: E402
 from transformers.utils import logging as hub_logging  # noqa: E402
 
+from benchmarks.llm_cpu import headlines, question_of, random_bars  # noqa: E402
+from benchmarks.real_questions import PRICES, draw  # noqa: E402
 from bot.adapters.adapter_store import AdapterManifest, write_adapter  # noqa: E402
 from bot.adapters.llm_loading import load_weights, pick_device  # noqa: E402
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
 from bot.adapters.model_store import find_model, weights_sha256  # noqa: E402
-from bot.config import ModelConfig  # noqa: E402
+from bot.config import Config, ModelConfig  # noqa: E402
 from bot.config_file import load_config  # noqa: E402
 from bot.core.forecast import Forecast, Sentiment  # noqa: E402
 from bot.core.prompt import FIELDS, LANGUAGE  # noqa: E402
 from bot.ports import Question  # noqa: E402
 
 LIMIT = 0.005
+SEED = 7  # of the windows
 Answers = tuple[list[Forecast | None], list[Sentiment]]
 
 
@@ -55,7 +60,8 @@ def main() -> None:
     logging.getLogger("peft").setLevel(logging.ERROR)
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     device = pick_device(asked.device)
-    config = load_config(asked.config).model
+    whole = load_config(asked.config)
+    config = whole.model
     config = dataclasses.replace(
         config,
         device=device,
@@ -63,11 +69,11 @@ def main() -> None:
         batch=asked.batch or (8 if device == "cpu" else config.batch),
     )
     alone, count = asked.alone or (8 if device == "cpu" else 200), asked.questions or (41 if device == "cpu" else 1000)
-    questions = real_questions(count, asked.past, asked.future)
+    source, questions = questions_of(whole, count, asked.past, asked.future)
     titles = (headlines() * -(-count // len(headlines())))[:count]
     window = f"{asked.past}->{asked.future}"
     where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{where}, torch {torch.__version__}; {len(questions)} questions {window}, {count} headlines")
+    print(f"{where}, torch {torch.__version__}; {len(questions)} questions {window} of {source}, {count} headlines")
     rates: list[float] = []
     by_precision: dict[str, Answers] = {}
     with adapter_folder(config, asked.adapter) as adapter:
@@ -160,16 +166,12 @@ def rate(flipped: int, count: int) -> str:
     return f"none of {count} differs (below {1 - 0.05 ** (1 / count):.2%} with 95 % confidence)"
 
 
-def real_questions(count: int, past: int, future: int) -> list[Question]:
-    """Windows of real bars, spread over the stocks and their whole history; seeded walks where there are no files."""
-    history = [real_bars(path) for path in sorted(PRICES.glob("[0-9]*.csv"))] if PRICES.is_dir() else []
-    history = [bars for bars in history if len(bars) > past]
-    found = []
-    for at in range(count):
-        bars = history[at % len(history)] if history else random_bars(f"{2300 + at}", at)
-        end = past + (at * 7919) % (len(bars) - past)  # a prime's multiples: no two stocks at the same place
-        found.append(dataclasses.replace(question_of(bars[end - past : end]), future_sessions=future))
-    return found
+def questions_of(config: Config, count: int, past: int, future: int) -> tuple[str, list[Question]]:
+    """What the bars are, and `count` questions of one window."""
+    if PRICES.is_dir():
+        return "real bars", draw(config, [(past, future)] * count, random.Random(SEED))
+    walks = [question_of(random_bars(f"{2300 + at}", at, past)) for at in range(count)]
+    return "seeded walks", [dataclasses.replace(one, future_sessions=future) for one in walks]
 
 
 @contextmanager

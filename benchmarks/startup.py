@@ -5,6 +5,7 @@ Run: make bench, or .venv/bin/python benchmarks/startup.py
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -30,6 +31,7 @@ def seconds(words: list[str], folder: Path, environment: dict[str, str]) -> floa
 
 def main() -> None:
     """Fill a database with one rehearsed session, then time the view on it."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     from builders import at
     from rehearsals import SECRETS, command, rehearsal, twtrader
     from test_commands import MONDAY, daemon, offline, resident_mb

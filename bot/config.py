@@ -168,6 +168,12 @@ class HistoryConfig:
 LARGEST_BATCH: Final = 4_096  # more prompts than fit on any GPU at once
 MOST_SAMPLES: Final = 256
 MOST_PATHS: Final = 64
+UNSLOTH_PRECISIONS: Final = frozenset({"auto", "bf16"})
+
+
+def unsloth_refusal(precision: str) -> str:
+    """Why engine unsloth does not answer in `precision`: its own layers read past tokens in a way that is not ours."""
+    return f'`engine` "unsloth" answers in bf16: for `precision` "{precision}" take `engine` "transformers"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +207,8 @@ class ModelConfig:
             raise ValueError(f'`paths` must be "auto", 0 (along the median alone) or between 2 and {MOST_PATHS}')
         if self.style == "seed" and self.engine not in {"transformers", "unsloth"}:
             raise ValueError('`style` "seed" needs `engine` "transformers" or "unsloth"')
+        if self.engine == "unsloth" and self.precision not in UNSLOTH_PRECISIONS:
+            raise ValueError(unsloth_refusal(self.precision))
         if not 0 <= self.batch <= LARGEST_BATCH:
             raise ValueError(f"`batch` must be between 0 (as suits the machine) and {LARGEST_BATCH:,}")
 

@@ -54,6 +54,10 @@ def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         (lambda told: told["timetable"].update(news="25:00"), "`news` must be HH:MM, not '25:00'"),
         (lambda told: told["timetable"].update(send="14:00"), "must keep the order"),
         (lambda told: told["model"].update(trained_until="soon"), "`model.trained_until`"),
+        (
+            lambda told: told["model"].update(engine="unsloth", precision="4bit"),
+            '`engine` "unsloth" answers in bf16: for `precision` "4bit" take `engine` "transformers"',
+        ),
         (lambda told: told["backtest"].update(fill_rules=["best"]), "`backtest.fill_rules"),
         (lambda told: told["feeds"]["newsapi"].update(page_size=101), "`page_size` must be at most 100"),
     ],

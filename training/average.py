@@ -18,6 +18,7 @@ import typer
 
 from bot.adapters.adapter_store import PEFT_CONFIG, WEIGHTS, AdapterManifest, read_adapter, write_adapter
 from bot.errors import Refused
+from training.licences import joined_licences
 from training.run_folder import ADAPTER
 
 
@@ -62,7 +63,7 @@ def average(folders: Sequence[Path], out: Path) -> AdapterManifest:
     save_file(joined, making / WEIGHTS, metadata={"format": "pt"})
     scores: dict[str, float] = {}
     latest = max(one.trained_until for one in told)
-    licences = "; ".join(dict.fromkeys(one.licence for one in told))
+    licences = joined_licences([one.licence for one in told])
     name = out.parent.name if out.name == ADAPTER else out.name  # as a run's adapter is named after its run
     made = replace(
         told[0],

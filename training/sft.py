@@ -47,6 +47,7 @@ from bot.config import Config
 from bot.core.prompt import LANGUAGE
 from bot.train_config import TrainConfig
 from training.dataset import Dataset, read_dataset
+from training.licences import joined_licences
 from training.packs import Tokens
 from training.progress import Progress
 from training.run_folder import ADAPTER, Log, alone, draw_curves, open_run, settings_of
@@ -237,9 +238,9 @@ def trained_until(data: Dataset, base: Path, config: Config) -> date:
 
 
 def licence_of(data: Dataset, knobs: TrainConfig) -> str:
-    """The licences of all sources, of what the run went on from too, as one text."""
+    """The licences of all sources, of what the run went on from too, as one text with each source once."""
     sources = [f"{one.name}: {one.licence}" for one in data.manifest.sources]
-    return "; ".join(dict.fromkeys([*(one.licence for one in _started_from(knobs)), *sources]))
+    return joined_licences([*(one.licence for one in _started_from(knobs)), *sources])
 
 
 def _started_from(knobs: TrainConfig) -> list[AdapterManifest]:

@@ -6,23 +6,27 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from bot.config import UNSLOTH_PRECISIONS, unsloth_refusal
 from bot.errors import Refused
 
 _ENVIRONMENT: Final = {"UNSLOTH_DISABLE_STATISTICS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def load_unsloth(path: Path, device: str, precision: str) -> Any:
-    """The model in `path` as unsloth loads it: bf16, or with 4 bits NF4.
+    """The model in `path` as unsloth loads it, in bf16, for our decoder to take its weights over.
+
+    Quantised ones can't be taken over, and the layers that unsloth puts in transformers' place take past tokens as
+    tuples, not as our cache: `bot.config` refuses the pair, and this does once more.
 
     Raises:
-        Refused: there is no CUDA, unsloth can't give the precision, or can't load the model.
+        Refused: unsloth's models don't answer in that precision, there is no CUDA, or it can't load the model.
     """
     import torch
 
+    if precision not in UNSLOTH_PRECISIONS:
+        raise Refused(unsloth_refusal(precision))
     if device != "cuda":
         raise Refused("engine unsloth needs CUDA, and this machine has none or the config says device cpu")
-    if precision not in {"auto", "bf16", "4bit"}:
-        raise Refused(f"engine unsloth knows no precision {precision}: use auto, bf16 or 4bit")
     os.environ.update(_ENVIRONMENT)
     try:
         from unsloth import FastLanguageModel  # it patches transformers, so it never stands at a module's top
@@ -31,7 +35,7 @@ def load_unsloth(path: Path, device: str, precision: str) -> Any:
             model_name=str(path),
             max_seq_length=2048,
             dtype=torch.bfloat16,
-            load_in_4bit=precision == "4bit",
+            load_in_4bit=False,
             use_exact_model_name=True,  # no other repository's copy of the same model
             trust_remote_code=False,
             local_files_only=True,

@@ -103,7 +103,7 @@ def test_what_others_still_wrote_is_no_part_of_an_ended_text(folder: Path) -> No
 
 def test_its_answers_have_a_name_of_their_own(folder: Path) -> None:
     def name(**model: Any) -> str:
-        return ChildEngine(told(folder, precision="float32", **model)).model
+        return ChildEngine(told(folder, precision="bf16", **model)).model
 
     names = {
         name(style="codes"),

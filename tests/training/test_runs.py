@@ -20,6 +20,7 @@ from bot.cli import app
 
 SCRIPTS = sorted((REPO / "training/runs").glob("*.sh"))
 WANTED = {"fpb900", "sentiment_table", "columns", "schedulers", "context", "weekly_analysis", "throughput"}
+OURS = {"shipped_adapter"}
 
 
 def text_of(script: Path) -> str:
@@ -37,7 +38,7 @@ def commands_in(script: Path) -> list[list[str]]:
 
 
 def test_each_source_documents_experiment_has_its_script() -> None:
-    assert {script.stem for script in SCRIPTS} == WANTED
+    assert {script.stem for script in SCRIPTS} == WANTED | OURS
     assert all("set -euo pipefail" in script.read_text() for script in SCRIPTS)
     assert all(os.access(script, os.X_OK) for script in SCRIPTS)
 

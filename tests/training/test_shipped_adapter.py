@@ -19,6 +19,8 @@ def test_the_shipped_adapter_is_small_whole_and_made_of_what_may_be_passed_on() 
     assert sum(path.stat().st_size for path in ADAPTER.iterdir()) < MOST_BYTES
     assert (told.mood, told.windows) == ("tuned", ((5, 20), (20, 20)))
     assert "fpb" not in told.licence  # its licence forbids commercial use
+    parts = told.licence.split("; ")
+    assert len(parts) == len(set(parts))
 
 
 @pytest.mark.model
