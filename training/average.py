@@ -66,7 +66,14 @@ def average(folders: Sequence[Path], out: Path) -> AdapterManifest:
     licences = joined_licences([one.licence for one in told])
     name = out.parent.name if out.name == ADAPTER else out.name  # as a run's adapter is named after its run
     made = replace(
-        told[0], name=name, trained_until=latest, licence=licences, made=datetime.now(UTC), scores=scores, sha256={}
+        told[0],
+        name=name,
+        trained_until=latest,
+        licence=licences,
+        made=datetime.now(UTC),
+        scores=scores,
+        sha256={},
+        mood_temperature=1.0,  # the mean errs otherwise than each of them: it is calibrated anew
     )
     made = write_adapter(making, made)
     making.rename(out)

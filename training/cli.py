@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "sft": "training.sft_cli:sft_command",
     "table": "training.table_cli:table_command",
     "average": "training.average:average_command",
+    "calibrate": "training.calibrate_cli:calibrate_command",
 }
 
 train = typer.Typer(

@@ -10,13 +10,13 @@ from typing import Final
 from backtest.forecast_cases import Market
 from bot.adapters.adapter_store import AdapterManifest
 from bot.config import Config
-from bot.core.prompt import SENTIMENT_SUFFIX, TUNED_MOOD_PREFIX
 from bot.errors import Refused
 from training.corpora import CORPORA, load
 from training.dataset import Dataset, read_dataset
 from training.dataset_job import news_in
 from training.evaluate import MoodSet, PriceSet, unseen_after
 from training.evaluation import HARD
+from training.examples import headline_of
 from training.hard_cases import hard_cases
 from training.labelled import Labelled, read_labelled, same_text
 from training.unseen import unseen_questions
@@ -125,8 +125,4 @@ def _check_untaught(dataset: Dataset, sets: Sequence[MoodSet]) -> None:
 def _headlines(dataset: Dataset, side: str) -> tuple[Labelled, ...]:
     """The labelled headlines of one side."""
     records = dataset.records("test" if side == "test" else "valid" if side == "valid" else "train")
-    return tuple(
-        Labelled(one.input.removeprefix(TUNED_MOOD_PREFIX).removesuffix(SENTIMENT_SUFFIX).strip(), one.label)
-        for one in records
-        if one.kind == "mood" and one.label
-    )
+    return tuple(Labelled(headline_of(one), one.label) for one in records if one.kind == "mood" and one.label)

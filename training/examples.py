@@ -14,7 +14,7 @@ from datetime import date, datetime, time
 from typing import Final, Literal
 
 from bot.config import TAIPEI
-from bot.core.prompt import CONTEXT_LINES, TUNED_MOOD_PREFIX, sentiment_text
+from bot.core.prompt import CONTEXT_LINES, SENTIMENT_SUFFIX, TUNED_MOOD_PREFIX, sentiment_text
 from training.analysis import (
     PAST_CLOSES,
     WEEK_SESSIONS,
@@ -165,6 +165,11 @@ def mood_record(text: str, label: str, source: str, day: date | None = None) -> 
         label=label,
         source=source,
     )
+
+
+def headline_of(record: Record) -> str:
+    """The headline that a mood's question is about."""
+    return record.input.removeprefix(TUNED_MOOD_PREFIX).removesuffix(SENTIMENT_SUFFIX).strip()
 
 
 def mood_examples(

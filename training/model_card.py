@@ -42,7 +42,7 @@ def _made(manifest: AdapterManifest, lora: Mapping[str, Any]) -> Iterator[str]:
         "Base weights": f"sha256 {manifest.base_sha256}",
         "Training data": f"ends by {manifest.trained_until}: no answer that it learned from reaches past that day",
         "Price windows (past:future sessions)": f"{windows}; columns {', '.join(manifest.columns)}",
-        "Headlines": "asked as it was tuned" if manifest.mood == "tuned" else "not trained on; asked with examples",
+        "Headlines": _headlines(manifest),
         "LoRA": knobs,
         "Made": f"{manifest.made:%Y-%m-%d %H:%M %Z}, git {manifest.git or 'unknown'}",
         "Versions": ", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items())),
@@ -57,6 +57,12 @@ def _made(manifest: AdapterManifest, lora: Mapping[str, Any]) -> Iterator[str]:
             "Scores of its training run: " + ", ".join(_score(*one) for one in sorted(manifest.scores.items())),
         )
     yield ""
+
+
+def _headlines(manifest: AdapterManifest) -> str:
+    asked = "asked as it was tuned" if manifest.mood == "tuned" else "not trained on; asked with examples"
+    warm = manifest.mood_temperature
+    return asked if warm == 1.0 else f"{asked}; log scores divided by {warm:g}, fitted on validation headlines"
 
 
 def _knob(value: object) -> str:

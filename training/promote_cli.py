@@ -135,13 +135,17 @@ def _stored(folder: Path, manifest: AdapterManifest, config: Config) -> Evaluati
     """
     from dataclasses import replace
 
-    from bot.adapters.adapter_store import WEIGHTS, but_for_the_device, engine_name
+    from bot.adapters.adapter_store import WEIGHTS, but_for_the_device, engine_name, fingerprint
     from bot.forecast_view import along_the_median
     from training.evaluation import read_evaluation
 
     told = read_evaluation(folder)
     if told.weights_sha256 != manifest.sha256[WEIGHTS]:
         raise Refused(f"{folder} is an evaluation of other weights than {manifest.name}'s: evaluate it anew")
+    if fingerprint(manifest) not in told.adapter_model:
+        raise Refused(
+            f"{folder} is of {manifest.name} asked otherwise, before `train calibrate` perhaps: evaluate it anew"
+        )
     now = engine_name(replace(config.model, adapter=""))
     if but_for_the_device(told.base_model) != but_for_the_device(now):
         raise Refused(f"{folder} is an evaluation beside {told.base_model}, the config means {now}: evaluate it anew")

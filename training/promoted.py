@@ -141,7 +141,8 @@ def _put(folder: Path, models: Path, manifest: AdapterManifest, card: str) -> No
         there = read_adapter(target)
         if there.sha256[WEIGHTS] != manifest.sha256[WEIGHTS]:
             raise Refused(f"another adapter {manifest.name} is in {FOLDER}/ already: give this one another name")
-        _describe(target, replace(there, scores=manifest.scores), card)
+        told = replace(there, scores=manifest.scores, mood_temperature=manifest.mood_temperature)
+        _describe(target, told, card)
         return
     staged = models / f"{STAGED}{manifest.name}"
     shutil.rmtree(staged, ignore_errors=True)  # what a killed promotion left behind

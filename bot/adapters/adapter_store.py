@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import struct
@@ -40,6 +41,8 @@ TENSOR: Final = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[A
 # The engine reads single rows of the vocabulary's two matrices: an adapter of these would not be seen.
 VOCABULARY: Final = frozenset({"lm_head", "embed_tokens", "wte", "embed_out"})
 
+LEAST_TEMPERATURE: Final = 0.05  # below it three log scores are as good as one
+
 # What a plain LoRA's configuration may say. Every other key must be empty: it stands for a kind that computes more than
 # W + scale * B A, which merging and the fused decoder know nothing of.
 PLAIN_KEYS: Final = frozenset({
@@ -58,6 +61,8 @@ class AdapterManifest:
     training data can know of. `mood` says which sentiment question it learned: "shown" is asked with examples and
     corrected by reference headlines, "tuned" neither. `columns` are what its questions tell of past bars, `windows`
     pairs of (past, future) sessions. `language` is `prompt.LANGUAGE` of its training; manifests that do not say were 1.
+    `mood_temperature` divides the labels' log scores before they become probabilities: above 1 it says less surely what
+    it says, below 1 more surely, and no label changes. 1 until `train calibrate` has fitted it.
     """
 
     name: str
@@ -74,6 +79,7 @@ class AdapterManifest:
     scores: dict[str, float]
     sha256: dict[str, str]
     language: int = 1
+    mood_temperature: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +225,9 @@ def verify_adapter(folder: Path, models: Path) -> AdapterManifest:
 
 def fingerprint(manifest: AdapterManifest) -> str:
     """12 hex digits that stand for all that makes this adapter's answers: weights, scale, and how it is asked."""
-    parts = (manifest.sha256[WEIGHTS], manifest.sha256[PEFT_CONFIG], manifest.mood, *manifest.columns)
+    parts = [manifest.sha256[WEIGHTS], manifest.sha256[PEFT_CONFIG], manifest.mood, *manifest.columns]
+    if manifest.mood_temperature != 1.0:  # names of stored answers are older than it
+        parts.append(f"mood_temperature {manifest.mood_temperature!r}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
@@ -289,6 +297,8 @@ def _check_manifest(manifest: AdapterManifest) -> None:
         wrong = f"columns must be some of {', '.join(COLUMNS)}, in this order"
     elif any(min(window) < 1 for window in manifest.windows):
         wrong = "windows must have at least one session each way"
+    elif not (math.isfinite(manifest.mood_temperature) and manifest.mood_temperature >= LEAST_TEMPERATURE):
+        wrong = f"mood_temperature must be a number from {LEAST_TEMPERATURE} up"
     elif not {PEFT_CONFIG, WEIGHTS} <= manifest.sha256.keys() or any(
         Path(file).name != file for file in manifest.sha256
     ):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bot.core import prompt
+from bot.core.forecast import Sentiment
 from bot.errors import Refused
 
 UNEVEN: Final = "this model's tokenizer cuts numbers unevenly: it can't write the answer language"
@@ -109,6 +110,12 @@ def label_ids(tokenizer: Any) -> tuple[int, ...]:
     if len(set(firsts)) != len(prompt.LABELS):
         raise Refused("this model's tokenizer begins two sentiment labels alike")
     return firsts
+
+
+def moods_of(scores: Tensor, temperature: float) -> list[Sentiment]:
+    """The moods that the labels' log scores tell, headlines x labels; a higher temperature makes them less sure."""
+    shares = torch.softmax(scores.double() / temperature, dim=1).tolist()  # finely, so that no label becomes another
+    return [Sentiment(**dict(zip(prompt.LABELS, one, strict=True))) for one in shares]
 
 
 def _plain_ids(tokenizer: Any, text: str) -> list[int]:

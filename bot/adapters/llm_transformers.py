@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bot.adapters.adapter_store import engine_name, find_adapter, read_adapter_manifest
 from bot.adapters.engine_ways import paths_of
-from bot.adapters.llm_answer import Choice, answer_choices, fill_answer, label_ids
+from bot.adapters.llm_answer import Choice, answer_choices, fill_answer, label_ids, moods_of
 from bot.adapters.llm_batches import in_batches, steady_batches
 from bot.adapters.llm_closes import close_codes
 from bot.adapters.llm_fused import FusedDecoder
@@ -60,6 +60,7 @@ class TransformersEngine:
         self._trained_until = max(day for day in known if day)
         self._columns = adapter.columns if adapter else prompt.FIELDS
         self._tuned = adapter is not None and adapter.mood == "tuned"
+        self._temperature = adapter.mood_temperature if adapter else 1.0
         self._tokenizer = load_tokenizer(path)
         self._choices = answer_choices(self._tokenizer)
         self._paths = paths_of(config, device)
@@ -137,14 +138,14 @@ class TransformersEngine:
     def sentiment(self, titles: Sequence[str]) -> list[Sentiment]:
         """The mood of each headline, in order: the probabilities of the three labels as the next word.
 
-        They are seen relative to prompt.REFERENCE_TITLES, unless an adapter learned them as they are; a headline's mood
-        does not depend on its neighbours.
+        They are seen relative to prompt.REFERENCE_TITLES, unless an adapter learned them as they are, and as surely as
+        its `mood_temperature` says; a headline's mood does not depend on its neighbours.
         """
-        if not titles:
-            return []
-        scores = self._label_scores(titles) - self._usual_scores()
-        moods = torch.softmax(scores, dim=1).tolist()
-        return [Sentiment(**dict(zip(prompt.LABELS, shares, strict=True))) for shares in moods]
+        return moods_of(self.mood_scores(titles), self._temperature) if titles else []
+
+    def mood_scores(self, titles: Sequence[str]) -> Tensor:
+        """What `sentiment` tells, as log scores before any temperature, titles x labels; at least one title."""
+        return self._label_scores(titles) - self._usual_scores()
 
     def _usual_scores(self) -> Tensor:
         """The labels' log scores of an ordinary headline; zeros where the model was tuned to need no correction."""

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 
 from bot.adapters.adapter_store import engine_name, find_adapter, read_adapter_manifest
 from bot.adapters.engine_ways import require_engine
-from bot.adapters.llm_answer import label_ids
+from bot.adapters.llm_answer import label_ids, moods_of
 from bot.adapters.llm_wire import Unreadable, checked_rows, rows_regex
 from bot.adapters.model_store import check_files, find_model, read_manifest
 from bot.config import ModelConfig
@@ -64,6 +64,7 @@ class VllmEngine:
         self._trained_until = max(day for day in known if day)
         self._columns = learned.columns if learned else prompt.FIELDS
         self._tuned = learned is not None and learned.mood == "tuned"
+        self._temperature = learned.mood_temperature if learned else 1.0
         self._tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         self._labels = label_ids(self._tokenizer)
         self._llm = _load(path, adapter, config.precision)
@@ -101,7 +102,8 @@ class VllmEngine:
     def sentiment(self, titles: Sequence[str]) -> list[Sentiment]:
         """The mood of each headline, in order: the probabilities of the three labels as the next word.
 
-        As with our own engine, they are seen relative to ordinary headlines, unless an adapter learned otherwise.
+        As with our own engine, they are seen relative to ordinary headlines, unless an adapter learned otherwise, and
+        as surely as its `mood_temperature` says.
         """
         self._missed.clear()
         if not titles:
@@ -109,8 +111,7 @@ class VllmEngine:
         if self._usual is None:
             ordinary = [] if self._tuned else self._scores(prompt.REFERENCE_TITLES)
             self._usual = [sum(column) / len(ordinary) for column in zip(*ordinary, strict=True)] or [0.0, 0.0, 0.0]
-        shares = torch.softmax(torch.tensor(self._scores(titles)) - torch.tensor(self._usual), dim=1).tolist()
-        return [Sentiment(**dict(zip(prompt.LABELS, one, strict=True))) for one in shares]
+        return moods_of(torch.tensor(self._scores(titles)) - torch.tensor(self._usual), self._temperature)
 
     def close(self) -> None:
         """Give the memory back as far as Python does; a child process is what gives it back for certain."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import pickle
 import struct
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -223,10 +226,42 @@ def test_the_fingerprint_covers_weights_scale_and_the_way_it_is_asked(base: Path
         make_tiny_adapter(base, tmp_path / "c", lora_alpha=7),
         make_tiny_adapter(base, tmp_path / "d", told={"mood": "shown"}),
         make_tiny_adapter(base, tmp_path / "e", told={"columns": ("close",)}),
+        make_tiny_adapter(base, tmp_path / "f", told={"mood_temperature": 2.5}),
+        make_tiny_adapter(base, tmp_path / "g", told={"mood_temperature": 2.6}),
     ]
 
     assert len({fingerprint(one) for one in variants}) == len(variants)
     assert fingerprint(variants[0]) == fingerprint(make_tiny_adapter(base, tmp_path / "again"))
+
+
+def test_an_adapter_that_was_never_calibrated_keeps_its_name(base: Path, adapter: Path) -> None:
+    manifest = read_adapter(adapter)
+    # as it was before there was a temperature: weights, scale, mood and columns, a line each
+    files = (adapter / WEIGHTS, adapter / PEFT_CONFIG)
+    told = [*(sha256_of(file) for file in files), manifest.mood, *manifest.columns]
+    assert fingerprint(manifest) == hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+
+    read = json.loads((adapter / MANIFEST).read_text())
+    del read["mood_temperature"]
+    (adapter / MANIFEST).write_text(json.dumps(read))
+    assert read_adapter(adapter) == manifest
+
+
+@pytest.mark.parametrize("told", [0.0, 0.049, -1.0, math.inf, math.nan])
+def test_a_temperature_that_is_none_is_refused(base: Path, adapter: Path, told: float) -> None:
+    before = (adapter / MANIFEST).read_bytes()
+    with pytest.raises(Refused, match=r"mood_temperature must be a number from 0\.05 up"):
+        write_adapter(adapter, replace(read_adapter(adapter), mood_temperature=told))
+    assert (adapter / MANIFEST).read_bytes() == before
+
+
+@pytest.mark.parametrize("told", ["0.01", "1e999", "null", '"2"'])
+def test_a_written_temperature_that_is_none_is_refused(adapter: Path, told: str) -> None:
+    text = (adapter / MANIFEST).read_text()
+    (adapter / MANIFEST).write_text(text.replace('"mood_temperature": 1.0', f'"mood_temperature": {told}'))
+    assert (adapter / MANIFEST).read_text() != text
+    with pytest.raises(Refused, match="first"):
+        read_adapter(adapter)
 
 
 # --- which one is meant --------------------------------------------------------------------------------------------

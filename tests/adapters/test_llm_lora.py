@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 import socket
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import bar, config, days
+from hypothesis import given
+from hypothesis import strategies as st
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 torch = pytest.importorskip("torch")
@@ -22,9 +27,9 @@ from tiny_llm import make_tiny_model, make_tokenizer  # noqa: E402
 from tiny_lora import PROJECTIONS, make_tiny_adapter, manifest_of  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
-from bot.adapters.adapter_store import PEFT_CONFIG, WEIGHTS, write_adapter  # noqa: E402
+from bot.adapters.adapter_store import PEFT_CONFIG, WEIGHTS, read_adapter, write_adapter  # noqa: E402
 from bot.adapters.asked_questions import named  # noqa: E402
-from bot.adapters.llm_answer import answer_choices  # noqa: E402
+from bot.adapters.llm_answer import answer_choices, moods_of  # noqa: E402
 from bot.adapters.llm_batches import steady_batches  # noqa: E402
 from bot.adapters.llm_child import ChildEngine  # noqa: E402
 from bot.adapters.llm_decoder import Decoder  # noqa: E402
@@ -33,6 +38,7 @@ from bot.adapters.llm_joined import can_fuse  # noqa: E402
 from bot.adapters.llm_loading import check_precision, decoder_of, load_model, load_weights, quantisation  # noqa: E402
 from bot.adapters.llm_lora import low_rank, settle_adapter  # noqa: E402
 from bot.adapters.llm_transformers import TransformersEngine  # noqa: E402
+from bot.adapters.llm_vllm import VllmEngine  # noqa: E402
 from bot.answers import columns_of  # noqa: E402
 from bot.core import prompt  # noqa: E402
 from bot.errors import Refused  # noqa: E402
@@ -226,6 +232,52 @@ def test_an_adapter_trained_on_the_shown_question_is_asked_it(models: Path, tune
 
     assert shown._usual_scores().abs().sum() > 0
     assert shown.sentiment(["profit up"]) != tuned.sentiment(["profit up"])
+
+
+def test_the_temperature_makes_it_less_sure_and_changes_no_label(models: Path, tuned: TransformersEngine) -> None:
+    titles = ["profit up", "獲利 is a long headline", "No 7", "台積電"]
+    folder = models / "adapters/warm"
+    shutil.copytree(models / "adapters/all", folder)
+    write_adapter(folder, replace(read_adapter(folder), name="warm", mood_temperature=2.5))
+
+    warm = TransformersEngine(model_config(models, adapter="warm"))
+
+    assert warm.model.rpartition("@")[2] != tuned.model.rpartition("@")[2]
+    for one, before in zip(warm.sentiment(titles), tuned.sentiment(titles), strict=True):
+        shares = [share ** (1 / 2.5) for share in (before.positive, before.neutral, before.negative)]
+        told = [one.positive, one.neutral, one.negative]
+        assert told == pytest.approx([share / sum(shares) for share in shares], abs=1e-4)
+        assert max(told) < max(before.positive, before.neutral, before.negative)
+        assert one.label == before.label
+
+
+class KnownScores(VllmEngine):
+    """vLLM's engine whose vLLM, which needs a GPU, said just this."""
+
+    def __init__(self, scores: list[list[float]], temperature: float) -> None:
+        self._missed, self._usual, self._temperature, self._told = Counter(), [0.0] * 3, temperature, scores
+
+    def _scores(self, titles: Sequence[str]) -> list[list[float]]:
+        return self._told
+
+
+def test_vllms_scores_are_divided_too() -> None:
+    [one] = KnownScores([[math.log(16), math.log(4), 0.0]], 2.0).sentiment(["profit up"])
+    assert (one.positive, one.neutral, one.negative) == pytest.approx((4 / 7, 2 / 7, 1 / 7))
+
+
+@given(
+    scores=st.lists(st.integers(-40_000, 40_000).map(lambda one: one / 1000), min_size=3, max_size=3),
+    temperatures=st.lists(st.floats(0.05, 20), min_size=2, max_size=2).map(sorted),
+)
+def test_a_higher_temperature_is_never_surer_and_never_another_label(
+    scores: list[float], temperatures: list[float]
+) -> None:
+    usual, cool, warm = (moods_of(torch.tensor([scores]), one)[0] for one in (1.0, *temperatures))
+    assert cool.label == warm.label == usual.label
+    sure = [max(one.positive, one.neutral, one.negative) for one in (cool, warm)]
+    assert sure[0] >= sure[1] - 1e-12
+    assert warm.positive + warm.neutral + warm.negative == pytest.approx(1)
 
 
 def test_the_adapters_columns_are_what_the_question_tells(models: Path) -> None:

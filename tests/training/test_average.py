@@ -53,6 +53,11 @@ def test_the_mean_of_two_adapters_is_exact(folders: list[Path], tmp_path: Path) 
     assert average(folders, tmp_path / "run" / "adapter").name == "run"
 
 
+def test_the_mean_is_not_as_sure_as_its_parts(folders: list[Path], tmp_path: Path) -> None:
+    make_tiny_adapter(folders[0].parent / "base", tmp_path / "warm", r=3, told={"mood_temperature": 2.0})
+    assert average([tmp_path / "warm", folders[1]], tmp_path / "mean").mood_temperature == 1.0
+
+
 def test_adapters_that_do_not_fit_together_are_refused(folders: list[Path], tmp_path: Path) -> None:
     make_tiny_adapter(folders[0].parent / "base", tmp_path / "other", r=2)
 

@@ -230,6 +230,16 @@ def test_an_evaluation_of_other_weights_does_not_count(home: Path, fresh: Path, 
     assert "other weights than night-4's" in str(done.exception)
 
 
+def test_an_evaluation_from_before_the_calibration_does_not_count(
+    home: Path, fresh: Path, told: dict[str, Any]
+) -> None:
+    warm = fresh / "runs/night-3"
+    make_tiny_adapter(home / "models/tiny", warm, told={"windows": ((10, 2),), "mood_temperature": 2.0})
+    done = call(fresh, "promote", str(warm), "--evaluation", str(home / "out"), "--force", "--reason", "x")
+    assert isinstance(done.exception, Refused)
+    assert "night-3 asked otherwise, before `train calibrate` perhaps" in str(done.exception)
+
+
 # --- live ----------------------------------------------------------------------------------------------------------
 
 

@@ -40,6 +40,12 @@ def test_the_card_holds_data_range_config_revision_versions_hashes_and_licence(f
         assert told in card
 
 
+def test_the_card_says_that_moods_were_calibrated(tmp_path: Path, folder: Path) -> None:
+    warm = plain_adapter(tmp_path / "warm", "night-4", mood_temperature=3.25)
+    assert "asked as it was tuned; log scores divided by 3.25" in model_card(warm, read_adapter(warm), None, None)
+    assert "log scores" not in model_card(folder, read_adapter(folder), None, None)
+
+
 def test_scores_stand_in_tables_of_whole_rows(folder: Path) -> None:
     told = evaluation(moods=(mood_result(base=150, adapter=240), mood_result("hard", base=40, adapter=50, count=120)))
     card = model_card(folder, read_adapter(folder), told, judge(told, past=20, future=5))

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensor_files import plain_adapter
 
-from bot.adapters.adapter_store import FOLDER, PROMOTED, read_adapter, read_promoted
+from bot.adapters.adapter_store import FOLDER, PROMOTED, read_adapter, read_promoted, write_adapter
 from bot.errors import Refused
 from training.promoted import CARD, LOCK, STAGED, Standing, Switch, promote, rollback, standing
 
@@ -99,6 +100,17 @@ def test_rollback_to_an_earlier_one_or_to_the_base_alone(tmp_path: Path, models:
         rollback(models, at=AT, to="four")
     assert rollback(models, at=AT, to="one").origin == "three"
     assert rollback(models, at=AT, to="").name == ""
+
+
+def test_what_comes_back_calibrated_is_as_sure_as_what_was_judged(tmp_path: Path, models: Path) -> None:
+    for name, fill in (("one", 1.0), ("two", 2.0)):
+        go_live(adapter(tmp_path, name, fill), models)
+    run = tmp_path / "runs/one/adapter"
+    write_adapter(run, replace(read_adapter(run), mood_temperature=2.5))
+
+    go_live(run, models)
+
+    assert read_adapter(models / FOLDER / "one").mood_temperature == 2.5
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -32,5 +32,9 @@ SFT=(--model "$MODEL" --engine fused --batch 32 --keep last --max-steps "$STEPS"
 [ -d "$OUT/$NAME/adapter" ] || twtrader train sft "$OUT/data-last" --out "$OUT/$NAME" "${SFT[@]}" \
   --start "$OUT/prices/adapter" --epochs 1 --learning-rate 2e-4
 
+# Its valid side was learned in none of the three stages. A few STEPS leave nothing to calibrate.
+[ "$STEPS" != 0 ] || [ -f "$OUT/scores/evaluation.json" ] || twtrader train calibrate "$OUT/$NAME/adapter" \
+  --dataset "$OUT/data-last" --base "$MODEL"
+
 [ -f "$OUT/scores/evaluation.json" ] || twtrader train evaluate --adapter "$OUT/$NAME/adapter" --base "$MODEL" \
   --corpus tfns --corpus own --corpus hard --texts "$TEXTS" --steady "$STEADY" --out "$OUT/scores"
