@@ -12,7 +12,7 @@ numpy is imported with this module, and nothing that always runs imports it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Any, Final
@@ -71,6 +71,15 @@ def outlooks(closes: npt.NDArray[Any], paths: Sequence[Path]) -> list[Outlook]:
     Raises:
         ValueError: the shapes don't fit, or a row is no distribution.
     """
+
+    def work(some: Sequence[int]) -> Iterator[Outlook]:
+        return _outlooks(np.asarray(closes[some], dtype=np.float64), [paths[place] for place in some])
+
+    return by_rules(paths, work)
+
+
+def by_rules(paths: Sequence[Path], work: Callable[[Sequence[int]], Iterable[Outlook]]) -> list[Outlook]:
+    """What `work` says of all `paths`, in order; it gets AT_ONCE places at most, of the same ticks and limits."""
     groups: dict[tuple[bool, int], list[int]] = {}
     for place, one in enumerate(paths):
         groups.setdefault((one.etf, one.pct), []).append(place)
@@ -78,8 +87,7 @@ def outlooks(closes: npt.NDArray[Any], paths: Sequence[Path]) -> list[Outlook]:
     for places in groups.values():
         for at in range(0, len(places), AT_ONCE):
             some = places[at : at + AT_ONCE]
-            told = _outlooks(np.asarray(closes[some], dtype=np.float64), [paths[place] for place in some])
-            found |= dict(zip(some, told, strict=True))
+            found |= dict(zip(some, work(some), strict=True))
     return [found[place] for place in range(len(paths))]
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bot.core.distribution import (
-    AT_ONCE,
     HIGH,
     LOW,
     P_UP_DIGITS,
@@ -23,6 +22,7 @@ from bot.core.distribution import (
     Outlook,
     Path,
     bands_between,
+    by_rules,
     tradable_x100,
 )
 from bot.core.prompt import CODES
@@ -40,17 +40,12 @@ def mixed_outlooks(closes: npt.NDArray[Any], codes: npt.NDArray[Any], paths: Seq
     Raises:
         ValueError: the shapes don't fit, or a row is no distribution.
     """
-    groups: dict[tuple[bool, int], list[int]] = {}
-    for place, one in enumerate(paths):
-        groups.setdefault((one.etf, one.pct), []).append(place)
-    found: dict[int, Outlook] = {}
-    for places in groups.values():
-        for at in range(0, len(places), AT_ONCE):
-            some = places[at : at + AT_ONCE]
-            shares = np.asarray(closes[some], dtype=np.float64)
-            told = _mixed(shares, np.asarray(codes[some], dtype=np.int64), [paths[place] for place in some])
-            found |= dict(zip(some, told, strict=True))
-    return [found[place] for place in range(len(paths))]
+
+    def work(some: Sequence[int]) -> Iterator[Outlook]:
+        shares = np.asarray(closes[some], dtype=np.float64)
+        return _mixed(shares, np.asarray(codes[some], dtype=np.int64), [paths[place] for place in some])
+
+    return by_rules(paths, work)
 
 
 def _mixed(closes: Floats, codes: Ints, paths: Sequence[Path]) -> Iterator[Outlook]:
